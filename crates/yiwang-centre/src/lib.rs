@@ -1,0 +1,1 @@
+//! yiwang-centre: to be written.

@@ -1,0 +1,1 @@
+//! yiwang-console: to be written.

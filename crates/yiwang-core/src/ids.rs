@@ -1,0 +1,177 @@
+//! Deterministic ids: the same input always has the same id, so that a repeat is recognised and an effect happens once.
+//!
+//! The definitions and their test vectors are those of the access standard (devices, section 2.5): `H(f1, f2, …)` is
+//! xxh3-128 with seed 0 over the fields, each written as a big-endian `u32` length and its bytes. Nothing here ever
+//! uses the time of reception, a random number or a process id.
+
+use std::fmt;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// A 128-bit deterministic id; printed as 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Id(pub u128);
+
+impl Id {
+    /// The 16 bytes, most significant first, in which an id is a field of another id and lies in stores.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The inverse of [`Id::to_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// Reads 32 hex digits; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        digits.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `H` being fed: every field is preceded by its length, so no two field lists share their bytes.
+#[derive(Clone, Default)]
+pub struct Hasher(Xxh3Default);
+
+impl Hasher {
+    /// A hasher with no field.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a field of bytes.
+    #[must_use]
+    pub fn bytes(mut self, field: &[u8]) -> Self {
+        let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
+        self.0.update(&length.to_be_bytes());
+        self.0.update(field);
+        self
+    }
+
+    /// Adds a field of UTF-8 text.
+    #[must_use]
+    pub fn text(self, field: &str) -> Self {
+        self.bytes(field.as_bytes())
+    }
+
+    /// Adds an integer as a field of 8 bytes.
+    #[must_use]
+    pub fn int(self, field: i64) -> Self {
+        self.bytes(&field.to_be_bytes())
+    }
+
+    /// Adds an id as a field of 16 bytes.
+    #[must_use]
+    pub fn id(self, field: Id) -> Self {
+        self.bytes(&field.to_bytes())
+    }
+
+    /// The id of all fields.
+    #[must_use]
+    pub fn finish(self) -> Id {
+        Id(self.0.digest128())
+    }
+}
+
+/// Id of a raw record that carries a restart counter and a message counter.
+#[must_use]
+pub fn raw_by_sequence(device: &str, boot: u64, seq: u64) -> Id {
+    Hasher::new().text("s").text(device).bytes(&boot.to_be_bytes()).bytes(&seq.to_be_bytes()).finish()
+}
+
+/// Id of a raw record that carries a message id of its own.
+#[must_use]
+pub fn raw_by_message_id(device: &str, id: &str) -> Id {
+    Hasher::new().text("i").text(device).text(id).finish()
+}
+
+/// Id of a raw record that is known only by its device time and content.
+#[must_use]
+pub fn raw_by_content(device: &str, ts: i64, payload: &[u8]) -> Id {
+    Hasher::new().text("c").text(device).int(ts).bytes(payload).finish()
+}
+
+/// Id of a raw record of a product without identity: its place on the log, so that our own replays stay recognisable.
+#[must_use]
+pub fn raw_by_place(topic_epoch: u32, partition: u16, seq: u64) -> Id {
+    Hasher::new()
+        .text("o")
+        .int(i64::from(topic_epoch))
+        .int(i64::from(partition))
+        .bytes(&seq.to_be_bytes())
+        .finish()
+}
+
+/// Id of the output with this index (readings by time first, then sample-born signals) of a raw record.
+#[must_use]
+pub fn output(raw: Id, index: u64) -> Id {
+    Hasher::new().id(raw).bytes(&index.to_be_bytes()).finish()
+}
+
+/// Id of a signal that a timer gave birth to. `kind` is raise, clear, severity or remind; `edge` is device time in ms.
+#[must_use]
+pub fn timer_signal(product: &str, rule: &str, kind: &str, device: &str, edge: i64) -> Id {
+    Hasher::new().text("t").text(&format!("{product}/{rule}/{kind}")).text(device).int(edge).finish()
+}
+
+/// Id of an incident: that of the signal which opened it.
+#[must_use]
+pub fn incident(source: &str, event_id: &str) -> Id {
+    Hasher::new().text(source).text(event_id).finish()
+}
+
+/// The partition key of a device: xxh3-64 of its device key; the partition is this modulo the topic's count.
+#[must_use]
+pub fn key_hash(device: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(device.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: &str = "wl-radar-01/R-0001";
+
+    #[test]
+    fn published_vectors() {
+        let raw = raw_by_sequence(DEVICE, 1, 7);
+        assert_eq!(raw.to_string(), "94bec949c24ee4151a1f24404db68d71");
+        assert_eq!(output(raw, 0).to_string(), "071914dc4d6abc21a33b3b47edc17cd4");
+        assert_eq!(raw_by_message_id(DEVICE, "m-1024").to_string(), "fdcdf3ba88b6b17e822f98f5627144dc");
+        assert_eq!(
+            raw_by_content(DEVICE, 1_795_399_200_000, br#"{"level":1.27}"#).to_string(),
+            "699820228f3acbc02668eb182c4c4941"
+        );
+        let day = 1_795_363_200_000; // 2026-11-23 00:00 +08:00
+        let edge = day + (10 * 60 + 10) * 60_000;
+        assert_eq!(
+            timer_signal("wl-radar-01", "high-level", "raise", DEVICE, edge).to_string(),
+            "671e15be4d4f99f7dec413d1cd425ead"
+        );
+    }
+
+    #[test]
+    fn text_round_trip() {
+        let id = raw_by_sequence(DEVICE, 1, 7);
+        assert_eq!(Id::parse(&id.to_string()), Some(id));
+        assert_eq!(Id::parse("94bec949"), None);
+        assert_eq!(Id::parse("+4bec949c24ee4151a1f24404db68d71"), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! All meaning of yiwang: hierarchy, thing models, codecs, validation, rules, routing, incidents, clocks, policy
+//! and the authorisation decision.
+//!
+//! Everything here is synchronous, deterministic and total. This crate refuses to do I/O, to read a clock, to draw
+//! random numbers, to log and to spawn; time comes in with the record, randomness as a seed.
+
+pub mod ids;
+pub mod problem;
+pub mod record;
+pub mod sample;

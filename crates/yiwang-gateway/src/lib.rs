@@ -1,0 +1,1 @@
+//! yiwang-gateway: to be written.

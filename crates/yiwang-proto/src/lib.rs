@@ -1,0 +1,1 @@
+//! yiwang-proto: to be written.

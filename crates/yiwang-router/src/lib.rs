@@ -1,0 +1,1 @@
+//! yiwang-router: to be written.
