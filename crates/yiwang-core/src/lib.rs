@@ -5,6 +5,7 @@
 //! random numbers, to log and to spawn; time comes in with the record, randomness as a seed.
 
 pub mod ids;
+pub mod incident;
 pub mod problem;
 pub mod record;
 pub mod sample;
