@@ -48,7 +48,7 @@ pub struct Changes {
     pub audit: Vec<AuditRow>,
     /// Insert.
     pub signals: Vec<SignalRow>,
-    /// Update, after the signals were inserted.
+    /// Update, before `signals` are inserted: a signal of this batch carries its own `cleared_at`.
     pub cleared: Vec<AlarmCleared>,
     /// Insert.
     pub commands: Vec<CommandRow>,

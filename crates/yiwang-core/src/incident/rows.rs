@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::words::{
     Action, Cause, CauseKind, ChangeKind, ClockKind, CloseMethod, Confidence, LocatedBy,
-    NoticeKind, Outcome, RefusalCode, RequestKind, RequestState, ReturnReason, Role, State,
-    TaskRole, TaskState,
+    NoticeKind, Outcome, RefusalCode, RequestKind, RequestState, Role, State, TaskRole, TaskState,
 };
 use crate::ids::Id;
 use crate::record::{AlarmSeverity, Millis, Point, Signal};
@@ -151,6 +150,10 @@ pub struct Incident {
     pub urgent: bool,
     /// When its last version was made.
     pub updated_at: Millis,
+    /// Unit that made its last version.
+    pub updated_by_unit: UnitId,
+    /// Person who made its last version; empty for the system and for sources.
+    pub updated_by: String,
 }
 
 /// What one unit has to do for an incident. Key: `id`; at most one live LEAD per incident.
@@ -283,8 +286,8 @@ pub struct Request {
     pub asked_by: String,
     /// When.
     pub asked_at: Millis,
-    /// Reason code.
-    pub reason: ReturnReason,
+    /// Reason code of the kind: a [`super::words::ReturnReason`] for RETURN.
+    pub reason: String,
     /// Reason in words.
     pub note: String,
     /// Unit that the asker thinks is the right one.
