@@ -93,7 +93,12 @@ impl Hasher {
 /// Id of a raw record that carries a restart counter and a message counter.
 #[must_use]
 pub fn raw_by_sequence(device: &str, boot: u64, seq: u64) -> Id {
-    Hasher::new().text("s").text(device).bytes(&boot.to_be_bytes()).bytes(&seq.to_be_bytes()).finish()
+    Hasher::new()
+        .text("s")
+        .text(device)
+        .bytes(&boot.to_be_bytes())
+        .bytes(&seq.to_be_bytes())
+        .finish()
 }
 
 /// Id of a raw record that carries a message id of its own.
@@ -128,7 +133,12 @@ pub fn output(raw: Id, index: u64) -> Id {
 /// Id of a signal that a timer gave birth to. `kind` is raise, clear, severity or remind; `edge` is device time in ms.
 #[must_use]
 pub fn timer_signal(product: &str, rule: &str, kind: &str, device: &str, edge: i64) -> Id {
-    Hasher::new().text("t").text(&format!("{product}/{rule}/{kind}")).text(device).int(edge).finish()
+    Hasher::new()
+        .text("t")
+        .text(&format!("{product}/{rule}/{kind}"))
+        .text(device)
+        .int(edge)
+        .finish()
 }
 
 /// Id of an incident: that of the signal which opened it.
@@ -154,7 +164,10 @@ mod tests {
         let raw = raw_by_sequence(DEVICE, 1, 7);
         assert_eq!(raw.to_string(), "94bec949c24ee4151a1f24404db68d71");
         assert_eq!(output(raw, 0).to_string(), "071914dc4d6abc21a33b3b47edc17cd4");
-        assert_eq!(raw_by_message_id(DEVICE, "m-1024").to_string(), "fdcdf3ba88b6b17e822f98f5627144dc");
+        assert_eq!(
+            raw_by_message_id(DEVICE, "m-1024").to_string(),
+            "fdcdf3ba88b6b17e822f98f5627144dc"
+        );
         assert_eq!(
             raw_by_content(DEVICE, 1_795_399_200_000, br#"{"level":1.27}"#).to_string(),
             "699820228f3acbc02668eb182c4c4941"

@@ -4,8 +4,10 @@
 //! Everything here is synchronous, deterministic and total. This crate refuses to do I/O, to read a clock, to draw
 //! random numbers, to log and to spawn; time comes in with the record, randomness as a seed.
 
+pub mod codec;
 pub mod ids;
 pub mod incident;
 pub mod problem;
 pub mod record;
 pub mod sample;
+pub mod thing;

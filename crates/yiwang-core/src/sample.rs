@@ -109,6 +109,16 @@ impl Flags {
         self.0 |= other.0;
     }
 
+    /// What keeps a value out of rules, liveness and latest values: it stands in history only.
+    pub const HISTORY_ONLY: Self =
+        Self(Self::OUT_OF_RANGE.0 | Self::BAD_TYPE.0 | Self::UNKNOWN_PROPERTY.0);
+
+    /// Whether any bit of `other` is set.
+    #[must_use]
+    pub const fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// The names of the set bits, in the order of the bits.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES.into_iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| name)
@@ -128,6 +138,15 @@ pub struct Sampled {
     pub flags: Flags,
 }
 
+impl Sampled {
+    /// Whether it is a sample for rules, liveness and latest values. One with [`Flags::BAD_TYPE`] has no value at all:
+    /// what stands there is the text as received.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        !matches!(self.quality, Quality::Bad) && !self.flags.any(Flags::HISTORY_ONLY)
+    }
+}
+
 /// The property of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PropertyRef {
@@ -138,6 +157,8 @@ pub enum PropertyRef {
 }
 
 /// The values of one device at one device time: what becomes one reading.
+///
+/// One property may stand twice where a message carries two values for one instant; the first is the latest value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleSet {
     /// The time that rules believe, ms since 1970 UTC.
