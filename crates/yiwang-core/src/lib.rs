@@ -11,3 +11,4 @@ pub mod problem;
 pub mod record;
 pub mod sample;
 pub mod thing;
+pub mod topic;
