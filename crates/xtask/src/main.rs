@@ -1,1 +1,37 @@
-fn main() {}
+//! `cargo xtask`: the project's own tools. Parses the command line and hands over; each tool has a file.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+mod proto;
+
+/// The project's own tools.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the generated protobuf code anew.
+    Proto,
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = root();
+    match Cli::parse().command {
+        Command::Proto => proto::write(&root),
+    }
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}

@@ -1,0 +1,130 @@
+//! Low-rate records between the core's types and their bytes on the log.
+
+use prost::Message;
+use yiwang_core::ids::Id;
+use yiwang_core::record::{
+    AlarmSeverity, BodyKind, Lane, Point, QuarantineReason, Raw, Signal, SignalKind,
+};
+
+use crate::record::v1;
+
+/// A record on the log that is not what its topic promises: a fault of whoever wrote it.
+#[derive(Debug, thiserror::Error)]
+#[error("a record of topic {topic} cannot be read: {what}")]
+pub struct Malformed {
+    /// Topic.
+    pub topic: &'static str,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// The bytes of a signal.
+#[must_use]
+pub fn signal_to_bytes(signal: &Signal) -> Vec<u8> {
+    v1::Signal {
+        source: signal.source.clone(),
+        event_id: signal.event_id.clone(),
+        kind: signal.kind.as_str().to_owned(),
+        alarm_key: signal.alarm_key.clone(),
+        category: signal.category.clone(),
+        severity: signal.severity.as_str().to_owned(),
+        time: signal.time,
+        since: signal.since,
+        received_at: signal.received_at,
+        device: signal.device.clone(),
+        asset: signal.asset.clone().unwrap_or_default(),
+        place: signal.place.clone().unwrap_or_default(),
+        point: signal.point.map(|point| v1::Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }),
+        cause: signal.cause.clone(),
+        text: signal.text.clone(),
+        reading: signal.reading.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
+    }
+    .encode_to_vec()
+}
+
+/// The signal of some bytes.
+///
+/// # Errors
+/// [`Malformed`] if they are no signal, or one with an unknown word.
+pub fn signal_from_bytes(bytes: &[u8]) -> Result<Signal, Malformed> {
+    let malformed = |what: String| Malformed { topic: "signals", what };
+    let wire = v1::Signal::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+    let kind =
+        SignalKind::parse(&wire.kind).ok_or_else(|| malformed(format!("kind {}", wire.kind)))?;
+    let severity = AlarmSeverity::parse(&wire.severity)
+        .ok_or_else(|| malformed(format!("severity {}", wire.severity)))?;
+    let text = |text: String| (!text.is_empty()).then_some(text);
+    Ok(Signal {
+        source: wire.source,
+        event_id: wire.event_id,
+        kind,
+        alarm_key: wire.alarm_key,
+        category: wire.category,
+        severity,
+        time: wire.time,
+        since: wire.since,
+        received_at: wire.received_at,
+        device: wire.device,
+        asset: text(wire.asset),
+        place: text(wire.place),
+        point: wire.point.map(|point| Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }),
+        cause: wire.cause,
+        text: wire.text,
+        reading: wire.reading.try_into().ok().map(Id::from_bytes),
+    })
+}
+
+/// What is known of a quarantined record beside its raw bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct QuarantineNote<'a> {
+    /// Raw id.
+    pub raw: Id,
+    /// Why.
+    pub reason: QuarantineReason,
+    /// Path, expected, found.
+    pub detail: &'a str,
+    /// `pk@version`; empty when the product is unknown.
+    pub product_version: &'a str,
+    /// Hash of the codec that tried.
+    pub codec_hash: Option<Id>,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// The bytes of a quarantine row.
+#[must_use]
+pub fn quarantine_to_bytes(raw: &Raw<'_>, note: &QuarantineNote<'_>) -> Vec<u8> {
+    v1::Quarantine {
+        raw: note.raw.to_bytes().to_vec(),
+        reason: note.reason.as_str().to_owned(),
+        detail: note.detail.to_owned(),
+        device: raw.device.to_owned(),
+        lane: lane_to_wire(raw.lane).into(),
+        listener: raw.listener.to_owned(),
+        peer: raw.peer.to_owned(),
+        path: raw.path.to_owned(),
+        received_at: raw.received_at,
+        payload: raw.payload.to_vec(),
+        product_version: note.product_version.to_owned(),
+        codec_hash: note.codec_hash.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
+        attempts: note.attempts,
+    }
+    .encode_to_vec()
+}
+
+pub(crate) fn lane_to_wire(lane: Lane) -> v1::Lane {
+    match lane {
+        Lane::Listen => v1::Lane::Listen,
+        Lane::Subscribe => v1::Lane::Subscribe,
+        Lane::Kafka => v1::Lane::Kafka,
+    }
+}
+
+pub(crate) fn kind_to_wire(kind: BodyKind) -> v1::BodyKind {
+    match kind {
+        BodyKind::Property => v1::BodyKind::Property,
+        BodyKind::Event => v1::BodyKind::Event,
+        BodyKind::Raw => v1::BodyKind::Raw,
+        BodyKind::Other => v1::BodyKind::Other,
+    }
+}

@@ -1,0 +1,355 @@
+//! Hand-written protobuf of the hot records: `Raw` and `Tick` are read without copying, `Raw`, `Tick` and `Reading`
+//! are written straight into the batch. A property test holds them equal to the generated code.
+//!
+//! The reader accepts any valid protobuf of the message: fields in any order, repeated scalars (the last wins),
+//! unknown fields (skipped); anything else is an error, never a panic and never an allocation.
+
+use yiwang_core::ids::Id;
+use yiwang_core::record::{BodyKind, Lane, Millis, Raw};
+use yiwang_core::sample::{Flags, Quality};
+
+use crate::convert::{Malformed, kind_to_wire, lane_to_wire};
+
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LENGTH: u8 = 2;
+const FIXED32: u8 = 5;
+
+/// A record of topic `raw`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RawRecord<'a> {
+    /// Bytes of a device.
+    Raw(Raw<'a>),
+    /// A gateway's heartbeat.
+    Tick {
+        /// Name of the gateway process.
+        origin: &'a str,
+        /// When, ms UTC.
+        received_at: Millis,
+    },
+}
+
+/// Appends a raw record.
+pub fn write_raw(raw: &Raw<'_>, out: &mut Vec<u8>) {
+    write_text(1, raw.device, out);
+    write_uint(2, lane_to_wire(raw.lane) as u64, out);
+    write_uint(3, kind_to_wire(raw.kind) as u64, out);
+    write_text(4, raw.path, out);
+    write_text(5, raw.listener, out);
+    write_text(6, raw.peer, out);
+    write_uint(7, raw.received_at as u64, out);
+    write_bytes(8, raw.payload, out);
+}
+
+/// Appends a tick.
+pub fn write_tick(origin: &str, received_at: Millis, out: &mut Vec<u8>) {
+    write_text(1, origin, out);
+    write_uint(2, received_at as u64, out);
+}
+
+/// Reads a record of topic `raw`: a tick has no key.
+///
+/// # Errors
+/// [`Malformed`] for anything that is no protobuf of the message.
+pub fn read_raw<'a>(key: &[u8], value: &'a [u8]) -> Result<RawRecord<'a>, Malformed> {
+    let read = if key.is_empty() { read_tick(value) } else { read_device(value) };
+    read.ok_or_else(|| Malformed { topic: "raw", what: "no valid protobuf".to_owned() })
+}
+
+fn read_tick(value: &[u8]) -> Option<RawRecord<'_>> {
+    let (mut origin, mut received_at) = ("", 0);
+    let mut fields = Fields(value);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Field::Bytes(bytes)) => origin = std::str::from_utf8(bytes).ok()?,
+            (2, Field::Int(int)) => received_at = int as i64,
+            (1 | 2, _) => return None,
+            _ => {}
+        }
+    }
+    Some(RawRecord::Tick { origin, received_at })
+}
+
+fn read_device(value: &[u8]) -> Option<RawRecord<'_>> {
+    let mut raw = Raw {
+        device: "",
+        lane: Lane::Listen,
+        kind: BodyKind::Other,
+        path: "",
+        listener: "",
+        peer: "",
+        received_at: 0,
+        payload: &[],
+    };
+    let mut fields = Fields(value);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Field::Bytes(bytes)) => raw.device = std::str::from_utf8(bytes).ok()?,
+            (2, Field::Int(int)) => raw.lane = lane(int)?,
+            (3, Field::Int(int)) => raw.kind = kind(int)?,
+            (4, Field::Bytes(bytes)) => raw.path = std::str::from_utf8(bytes).ok()?,
+            (5, Field::Bytes(bytes)) => raw.listener = std::str::from_utf8(bytes).ok()?,
+            (6, Field::Bytes(bytes)) => raw.peer = std::str::from_utf8(bytes).ok()?,
+            (7, Field::Int(int)) => raw.received_at = int as i64,
+            (8, Field::Bytes(bytes)) => raw.payload = bytes,
+            (1..=8, _) => return None,
+            _ => {}
+        }
+    }
+    Some(RawRecord::Raw(raw))
+}
+
+fn lane(int: u64) -> Option<Lane> {
+    [Lane::Listen, Lane::Subscribe, Lane::Kafka]
+        .into_iter()
+        .find(|&lane| lane_to_wire(lane) as u64 == int)
+}
+
+fn kind(int: u64) -> Option<BodyKind> {
+    [BodyKind::Property, BodyKind::Event, BodyKind::Raw, BodyKind::Other]
+        .into_iter()
+        .find(|&kind| kind_to_wire(kind) as u64 == int)
+}
+
+/// What is the same for all readings of a device under one configuration: encoded once, copied into each reading.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceFields(Vec<u8>);
+
+/// The texts of [`DeviceFields`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceText<'a> {
+    /// Device key.
+    pub device: &'a str,
+    /// `pk@version`.
+    pub product_version: &'a str,
+    /// Hash of the product's codec.
+    pub codec_hash: Id,
+    /// Unit ids of district, town, station, village and grid; empty where there is none.
+    pub area: [&'a str; 5],
+    /// Asset id, or empty.
+    pub asset: &'a str,
+}
+
+impl DeviceFields {
+    /// Encodes them.
+    #[must_use]
+    pub fn new(text: &DeviceText<'_>) -> Self {
+        let mut out = Vec::new();
+        write_text(3, text.device, &mut out);
+        write_text(8, text.product_version, &mut out);
+        write_bytes(9, &text.codec_hash.to_bytes(), &mut out);
+        let mut area = Vec::new();
+        for (field, unit) in (1..).zip(text.area) {
+            write_text(field, unit, &mut area);
+        }
+        write_bytes(10, &area, &mut out);
+        write_text(11, text.asset, &mut out);
+        Self(out)
+    }
+}
+
+/// The value of a property as it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WireValue<'a> {
+    /// bool
+    Bool(bool),
+    /// int
+    Int(i64),
+    /// float, double
+    Double(f64),
+    /// text, or the word of an enum
+    Text(&'a str),
+    /// struct, array, or unknown
+    Json(&'a str),
+    /// date, ms UTC
+    Date(Millis),
+}
+
+/// Writes one reading into a buffer; create, add values, drop.
+pub struct ReadingWriter<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+/// The fields of a reading that differ from one to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadingHead {
+    /// Reading id.
+    pub id: Id,
+    /// Raw id.
+    pub raw: Id,
+    /// Device time that rules believe, ms UTC.
+    pub time: Millis,
+    /// When the hub received it, ms UTC.
+    pub received_at: Millis,
+    /// Flags of the whole set.
+    pub flags: Flags,
+}
+
+impl<'a> ReadingWriter<'a> {
+    /// Begins a reading.
+    pub fn new(head: &ReadingHead, device: &DeviceFields, out: &'a mut Vec<u8>) -> Self {
+        write_bytes(1, &head.id.to_bytes(), out);
+        write_bytes(2, &head.raw.to_bytes(), out);
+        write_uint(4, head.time as u64, out);
+        write_uint(5, head.received_at as u64, out);
+        write_uint(6, u64::from(head.flags.0), out);
+        out.extend_from_slice(&device.0);
+        Self { out }
+    }
+
+    /// Adds a value.
+    pub fn value(
+        &mut self,
+        identifier: &str,
+        value: WireValue<'_>,
+        quality: Quality,
+        flags: Flags,
+    ) {
+        let out = &mut *self.out;
+        out.push(7 << 3 | LENGTH);
+        let body = value_length(identifier, value, flags);
+        write_varint(body as u64, out);
+        let begin = out.len();
+        write_text(1, identifier, out);
+        match value {
+            WireValue::Bool(v) => out.extend_from_slice(&[2 << 3 | VARINT, u8::from(v)]),
+            WireValue::Int(v) => {
+                out.push(3 << 3 | VARINT);
+                write_varint(zigzag(v), out);
+            }
+            WireValue::Double(v) => {
+                out.push(4 << 3 | FIXED64);
+                out.extend_from_slice(&v.to_le_bytes());
+            }
+            WireValue::Text(v) => write_present(5, v.as_bytes(), out),
+            WireValue::Json(v) => write_present(6, v.as_bytes(), out),
+            WireValue::Date(v) => {
+                out.push(7 << 3 | VARINT);
+                write_varint(v as u64, out);
+            }
+        }
+        write_uint(8, quality_to_wire(quality), out);
+        write_uint(9, u64::from(flags.0), out);
+        debug_assert_eq!(
+            out.len() - begin,
+            body,
+            "the length of a value is known before it is written"
+        );
+    }
+}
+
+fn value_length(identifier: &str, value: WireValue<'_>, flags: Flags) -> usize {
+    let text = |text: &str| 1 + varint_length(text.len() as u64) + text.len();
+    let name = if identifier.is_empty() { 0 } else { text(identifier) };
+    let value = match value {
+        WireValue::Bool(_) => 2,
+        WireValue::Int(v) => 1 + varint_length(zigzag(v)),
+        WireValue::Double(_) => 9,
+        WireValue::Text(v) | WireValue::Json(v) => text(v),
+        WireValue::Date(v) => 1 + varint_length(v as u64),
+    };
+    let flags = if flags.0 == 0 { 0 } else { 1 + varint_length(u64::from(flags.0)) };
+    name + value + 2 + flags
+}
+
+const fn quality_to_wire(quality: Quality) -> u64 {
+    match quality {
+        Quality::Good => 1,
+        Quality::Uncertain => 2,
+        Quality::Over => 3,
+        Quality::Bad => 4,
+    }
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+const fn varint_length(value: u64) -> usize {
+    (63 - (value | 1).leading_zeros() as usize) / 7 + 1
+}
+
+fn write_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Proto3: a default value is not written.
+fn write_uint(field: u8, value: u64, out: &mut Vec<u8>) {
+    if value != 0 {
+        out.push(field << 3 | VARINT);
+        write_varint(value, out);
+    }
+}
+
+fn write_text(field: u8, text: &str, out: &mut Vec<u8>) {
+    write_bytes(field, text.as_bytes(), out);
+}
+
+fn write_bytes(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    if !bytes.is_empty() {
+        write_present(field, bytes, out);
+    }
+}
+
+/// A member of a oneof is written even when it is empty.
+fn write_present(field: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(field << 3 | LENGTH);
+    write_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+enum Field<'a> {
+    Int(u64),
+    Bytes(&'a [u8]),
+    Skipped,
+}
+
+/// The fields of a message, one after the other.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The next field; the outer `None` is malformed, the inner one the end.
+    fn next(&mut self) -> Option<Option<(u32, Field<'a>)>> {
+        if self.0.is_empty() {
+            return Some(None);
+        }
+        let key = u32::try_from(self.varint()?).ok()?;
+        let number = Some(key >> 3).filter(|&number| number > 0)?;
+        let field = match (key & 7) as u8 {
+            VARINT => Field::Int(self.varint()?),
+            LENGTH => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Field::Bytes(self.take(length)?)
+            }
+            FIXED64 => self.take(8).map(|_| Field::Skipped)?,
+            FIXED32 => self.take(4).map(|_| Field::Skipped)?,
+            _ => return None,
+        };
+        Some(Some((number, field)))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for (index, &byte) in self.0.iter().enumerate().take(10) {
+            if index == 9 && byte > 1 {
+                return None;
+            }
+            value |= u64::from(byte & 0x7F) << (7 * index);
+            if byte & 0x80 == 0 {
+                self.0 = &self.0[index + 1..];
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
