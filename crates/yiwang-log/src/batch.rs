@@ -1,0 +1,151 @@
+//! A batch: one byte buffer plus, per record, where it goes and where it lies.
+//!
+//! Records are written in their stored form at once, so that the log copies each record as one run
+//! of bytes and never parses it.
+
+use crate::topic::{Layout, TopicId};
+
+/// Bytes before key, headers and value: their three lengths.
+pub(crate) const RECORD_HEAD: usize = 12;
+
+/// How a record finds its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// By the hash of its key, see [`crate::key_hash`]; order is promised per key.
+    Key {
+        /// Hash of the key.
+        hash: u64,
+    },
+    /// A named partition.
+    Partition(u16),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) topic: TopicId,
+    route: Route,
+    start: u32,
+    end: u32,
+}
+
+/// Records for any topics, appended as one; atomic in the embedded log.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record. For a compacted topic an empty value removes the key.
+    pub fn push(
+        &mut self,
+        topic: TopicId,
+        route: Route,
+        key: &[u8],
+        headers: &[(&str, &[u8])],
+        value: &[u8],
+    ) {
+        self.push_with(topic, route, key, headers, |bytes| bytes.extend_from_slice(value));
+    }
+
+    /// Adds a record whose value `encode` appends to the buffer in place. `encode` may only append.
+    pub fn push_with(
+        &mut self,
+        topic: TopicId,
+        route: Route,
+        key: &[u8],
+        headers: &[(&str, &[u8])],
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&length(key.len()));
+        self.bytes.extend_from_slice(&[0; 8]);
+        self.bytes.extend_from_slice(key);
+        let headers_start = self.bytes.len();
+        for (name, value) in headers {
+            self.bytes.extend_from_slice(&length(name.len()));
+            self.bytes.extend_from_slice(&length(value.len()));
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(value);
+        }
+        let value_start = self.bytes.len();
+        encode(&mut self.bytes);
+        assert!(self.bytes.len() >= value_start, "encode may only append to the batch");
+        let value_length = length(self.bytes.len() - value_start);
+        self.bytes[start + 4..start + 8].copy_from_slice(&length(value_start - headers_start));
+        self.bytes[start + 8..start + 12].copy_from_slice(&value_length);
+        let start = u32::from_le_bytes(length(start));
+        let end = u32::from_le_bytes(length(self.bytes.len()));
+        self.entries.push(Entry { topic, route, start, end });
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes that the records take in the log.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Empties the batch and keeps its buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Each record with its topic and partition, in order of `push`.
+    pub(crate) fn placed<'a>(
+        &'a self,
+        layout: &'a Layout,
+    ) -> impl Iterator<Item = (TopicId, u16, &'a [u8])> {
+        self.entries.iter().map(|entry| {
+            let partition = entry.partition(layout.spec(entry.topic).partitions);
+            (entry.topic, partition, &self.bytes[entry.start as usize..entry.end as usize])
+        })
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+impl Entry {
+    pub(crate) fn partition(&self, partitions: u16) -> u16 {
+        match self.route {
+            Route::Key { hash } => partition_of(hash, partitions),
+            Route::Partition(partition) => partition,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+pub(crate) fn partition_of(hash: u64, partitions: u16) -> u16 {
+    u16::try_from(hash % u64::from(partitions)).expect("a remainder is below its divisor")
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).expect("a batch stays below 4 GiB").to_le_bytes()
+}

@@ -1,0 +1,247 @@
+//! One conformance suite over every implementation of the log, the memory log included.
+//!
+//! Kafka runs with the feature `kafka` and needs `YIWANG_TEST_KAFKA=host:port`; with the feature on
+//! and the variable missing its tests fail rather than pass unseen.
+
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod suite_support;
+
+use suite_support::{Fixture, collect, drain, read_records};
+use yiwang_log::{Batch, BatchLimit, Event, Log, Position, Route, Start, TopicSpec, key_hash};
+
+fn topics() -> Vec<TopicSpec> {
+    vec![TopicSpec::stream("raw", 4, &["router"]), TopicSpec::compacted("state", 2)]
+}
+
+async fn append(log: &Log, records: &[(&str, &str)]) {
+    let mut batch = Batch::new();
+    let topic = log.topic("raw").unwrap();
+    for (key, value) in records {
+        let route = Route::Key { hash: key_hash(key.as_bytes()) };
+        batch.push(topic, route, key.as_bytes(), &[("n", b"v")], value.as_bytes());
+    }
+    log.writer().append(batch).await.unwrap().safe().await.unwrap();
+}
+
+async fn order_per_key(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let mut receipts = Vec::new();
+    for number in 0..500 {
+        let mut batch = Batch::new();
+        for device in 0..5 {
+            let key = format!("device-{device}");
+            let route = Route::Key { hash: key_hash(key.as_bytes()) };
+            let value = format!("{number}");
+            batch.push(log.topic("raw").unwrap(), route, key.as_bytes(), &[], value.as_bytes());
+        }
+        receipts.push(log.writer().append(batch).await.unwrap());
+    }
+    for receipt in receipts {
+        receipt.safe().await.unwrap();
+    }
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let mut last = std::collections::HashMap::new();
+    for (_, _, key, value) in read_records(&mut reader, 2500).await {
+        let number: i64 = String::from_utf8(value).unwrap().parse().unwrap();
+        let before = last.insert(key, number).unwrap_or(-1);
+        assert_eq!(before + 1, number, "records of a key are in order and complete");
+    }
+    assert_eq!(last.len(), 5);
+    log.close().await.unwrap();
+}
+
+async fn extents_name_the_places(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let topic = log.topic("raw").unwrap();
+    let mut batch = Batch::new();
+    for partition in [0, 1, 0] {
+        batch.push(topic, Route::Partition(partition), b"k", &[], b"v");
+    }
+    let appended = log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    let mut places: Vec<_> =
+        appended.extents().iter().map(|at| (at.partition, at.first, at.last)).collect();
+    places.sort_unstable();
+    assert_eq!(places, [(0, 0, 1), (1, 0, 0)]);
+    assert_eq!(log.head("raw", 0).await.unwrap(), 2);
+    assert_eq!(log.head("raw", 3).await.unwrap(), 0);
+    let empty = log.writer().append(Batch::new()).await.unwrap().safe().await.unwrap();
+    assert!(empty.extents().is_empty());
+    log.close().await.unwrap();
+}
+
+async fn resumes_from_committed(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    append(&log, &[("a", "1"), ("a", "2"), ("a", "3")]).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let read = read_records(&mut reader, 3).await;
+    let (partition, seq, ..) = read[1];
+    let position = Position { epoch: fixture.epoch(), partition, seq: seq + 1 };
+    reader.committer().commit(position).await.unwrap();
+    drop(reader);
+    let log = fixture.reopen(log, topics()).await;
+    assert_eq!(log.committed("raw", "router").await.unwrap(), [position]);
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let values: Vec<_> = read_records(&mut reader, 1).await.into_iter().map(|r| r.3).collect();
+    assert_eq!(values, [b"3".to_vec()]);
+    log.close().await.unwrap();
+}
+
+async fn starts_at_a_position(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    append(&log, &[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4")]).await;
+    let partition = log.partition_of("raw", key_hash(b"a"));
+    let at = Position { epoch: fixture.epoch(), partition, seq: 2 };
+    let mut reader = log.reader("raw", "group-at", Start::At(vec![at])).await.unwrap();
+    let read = read_records(&mut reader, 2).await;
+    assert_eq!(read.iter().map(|r| r.1).collect::<Vec<_>>(), [2, 3]);
+    reader.seek(Position { seq: 1, ..at }).unwrap();
+    let read = read_records(&mut reader, 3).await;
+    assert_eq!(read.iter().map(|r| r.1).collect::<Vec<_>>(), [1, 2, 3]);
+    log.close().await.unwrap();
+}
+
+async fn limits_are_kept(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let records: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    let records: Vec<_> = records.iter().map(|value| ("a", value.as_str())).collect();
+    append(&log, &records).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let limit = BatchLimit { records_max: 7, bytes_max: 1 << 20 };
+    let mut seqs = Vec::new();
+    while seqs.len() < 100 {
+        if let Event::Records(records) = reader.next(limit).await.unwrap() {
+            assert!(records.len() <= 7 && !records.is_empty());
+            assert_eq!(records.end().seq, records.iter().last().unwrap().seq + 1);
+            seqs.extend(records.iter().map(|record| record.seq));
+        }
+    }
+    assert_eq!(seqs, (0..100).collect::<Vec<_>>());
+    log.close().await.unwrap();
+}
+
+async fn compacted_keeps_newest(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let topic = log.topic("state").unwrap();
+    let writer = log.writer();
+    let mut batch = Batch::new();
+    batch.push(topic, Route::Partition(1), b"a", &[], b"1");
+    batch.push(topic, Route::Partition(1), b"b", &[], b"1");
+    batch.push(topic, Route::Partition(1), b"a", &[], b"2");
+    batch.push(topic, Route::Partition(1), b"gone", &[], b"1");
+    batch.push(topic, Route::Partition(0), b"a", &[], b"other");
+    writer.append(batch).await.unwrap().safe().await.unwrap();
+    let mut batch = Batch::new();
+    batch.push(topic, Route::Partition(1), b"gone", &[], b"");
+    writer.append(batch).await.unwrap().safe().await.unwrap();
+    let log = fixture.reopen(log, topics()).await;
+    let pairs = |list: Vec<(bytes::Bytes, bytes::Bytes)>| -> Vec<(Vec<u8>, Vec<u8>)> {
+        list.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+    };
+    let newest = pairs(log.compacted("state", 1).await.unwrap());
+    assert_eq!(newest, [(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"1".to_vec())]);
+    let other = pairs(log.compacted("state", 0).await.unwrap());
+    assert_eq!(other, [(b"a".to_vec(), b"other".to_vec())]);
+    log.close().await.unwrap();
+}
+
+async fn assigns_at_start_and_ends_at_close(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let event = reader.next(BatchLimit::default()).await.unwrap();
+    let Event::Assigned(mut partitions) = event else { panic!("{event:?} before Assigned") };
+    partitions.sort_unstable();
+    assert_eq!(partitions, [0, 1, 2, 3]);
+    append(&log, &[("a", "1")]).await;
+    assert_eq!(read_records(&mut reader, 1).await.len(), 1);
+    let (closed, rest) = tokio::join!(log.close(), drain(&mut reader));
+    closed.unwrap();
+    assert_eq!(rest, 0);
+    assert!(log.writer().append(Batch::new()).await.is_err(), "a closed log takes nothing");
+}
+
+async fn readers_follow_the_writer(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let write = async {
+        for number in 0..50 {
+            append(&log, &[("a", &number.to_string())]).await;
+        }
+    };
+    let (read, ()) = tokio::join!(read_records(&mut reader, 50), write);
+    let values: Vec<_> = read.into_iter().map(|r| String::from_utf8(r.3).unwrap()).collect();
+    assert_eq!(values, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
+    log.close().await.unwrap();
+}
+
+async fn commits_only_move_forward(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    append(&log, &[("a", "1"), ("a", "2")]).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let (partition, ..) = read_records(&mut reader, 2).await[0];
+    let at = |seq| Position { epoch: fixture.epoch(), partition, seq };
+    let committer = reader.committer();
+    committer.commit(at(2)).await.unwrap();
+    committer.commit(at(1)).await.unwrap();
+    drop(reader);
+    let log = fixture.reopen(log, topics()).await;
+    assert_eq!(log.committed("raw", "router").await.unwrap(), [at(2)]);
+    log.close().await.unwrap();
+}
+
+async fn bytes_come_back_exactly(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let records = collect(fixture.seed());
+    let mut batch = Batch::new();
+    for record in &records {
+        let headers: Vec<_> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let route = Route::Partition(2);
+        batch.push(log.topic("raw").unwrap(), route, &record.key, &headers, &record.value);
+    }
+    log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    let log = fixture.reopen(log, topics()).await;
+    let mut reader = log.reader("raw", "exact", Start::Committed).await.unwrap();
+    let mut read = 0;
+    while read < records.len() {
+        let limit = BatchLimit { records_max: 3, bytes_max: 2000 };
+        if let Event::Records(batch) = reader.next(limit).await.unwrap() {
+            for record in batch.iter() {
+                let wanted = &records[read];
+                assert_eq!(record.key, wanted.key);
+                assert_eq!(record.value, wanted.value);
+                let headers: Vec<_> = record
+                    .headers()
+                    .map(|(name, value)| (name.to_owned(), value.to_vec()))
+                    .collect();
+                assert_eq!(headers, wanted.headers);
+                read += 1;
+            }
+        }
+    }
+    log.close().await.unwrap();
+}
+
+macro_rules! conformance {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&super::Fixture::memory()).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    order_per_key,
+    extents_name_the_places,
+    resumes_from_committed,
+    starts_at_a_position,
+    limits_are_kept,
+    compacted_keeps_newest,
+    assigns_at_start_and_ends_at_close,
+    readers_follow_the_writer,
+    commits_only_move_forward,
+    bytes_come_back_exactly,
+}

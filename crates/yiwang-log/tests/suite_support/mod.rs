@@ -1,0 +1,91 @@
+//! Fixtures of the conformance suite: how each implementation is opened and opened again.
+
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use yiwang_log::{BatchLimit, Event, Log, MemoryConfig, Reader, TopicSpec};
+
+/// One implementation with its place.
+pub enum Fixture {
+    Memory,
+}
+
+impl Fixture {
+    pub fn memory() -> Self {
+        Self::Memory
+    }
+
+    pub fn epoch(&self) -> u32 {
+        1
+    }
+
+    pub fn seed(&self) -> u64 {
+        7
+    }
+
+    pub async fn open(&self, topics: Vec<TopicSpec>) -> Log {
+        match self {
+            Self::Memory => Log::open_memory(MemoryConfig::default(), topics).unwrap(),
+        }
+    }
+
+    /// The same log after an orderly stop; for memory the log as it is.
+    pub async fn reopen(&self, log: Log, _topics: Vec<TopicSpec>) -> Log {
+        match self {
+            Self::Memory => log,
+        }
+    }
+}
+
+/// Partition, sequence number, key and value.
+pub type Read = (u16, u64, Vec<u8>, Vec<u8>);
+
+/// Reads until `count` records were seen.
+pub async fn read_records(reader: &mut Reader, count: usize) -> Vec<Read> {
+    let mut out = Vec::new();
+    while out.len() < count {
+        match reader.next(BatchLimit::default()).await.unwrap() {
+            Event::Records(records) => {
+                assert!(!records.is_empty(), "the log ended after {} records", out.len());
+                out.extend(records.iter().map(|record| {
+                    (records.partition, record.seq, record.key.to_vec(), record.value.to_vec())
+                }));
+            }
+            Event::Assigned(_) | Event::Revoked(_) => {}
+        }
+    }
+    out
+}
+
+/// Reads until the log ends; how many records came.
+pub async fn drain(reader: &mut Reader) -> usize {
+    let mut count = 0;
+    loop {
+        match reader.next(BatchLimit::default()).await.unwrap() {
+            Event::Records(records) if records.is_empty() => return count,
+            Event::Records(records) => count += records.len(),
+            Event::Assigned(_) | Event::Revoked(_) => {}
+        }
+    }
+}
+
+pub struct Sample {
+    pub key: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub value: Vec<u8>,
+}
+
+/// Records of all sizes, the empty ones included.
+pub fn collect(seed: u64) -> Vec<Sample> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut bytes = |length_max: usize| -> Vec<u8> {
+        let length = rng.random_range(0..=length_max);
+        (0..length).map(|_| rng.random()).collect()
+    };
+    (0..200)
+        .map(|number| Sample {
+            key: bytes(40),
+            headers: (0..number % 4).map(|h| (format!("h{h}"), bytes(20))).collect(),
+            value: if number % 50 == 49 { bytes(200_000) } else { bytes(600) },
+        })
+        .collect()
+}
