@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+mod district;
 mod proto;
 
 /// The project's own tools.
@@ -18,12 +19,19 @@ struct Cli {
 enum Command {
     /// Write the generated protobuf code anew.
     Proto,
+    /// Make the generated files of config/district/ anew.
+    District {
+        /// Only compare; fail if a file differs from what would be made.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     let root = root();
     match Cli::parse().command {
         Command::Proto => proto::write(&root),
+        Command::District { check } => district::run(&root, check),
     }
 }
 
