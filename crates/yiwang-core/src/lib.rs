@@ -9,6 +9,8 @@ pub mod ids;
 pub mod incident;
 pub mod problem;
 pub mod record;
+pub mod route;
+pub mod rules;
 pub mod sample;
 pub mod thing;
 pub mod topic;

@@ -1,0 +1,3 @@
+//! The routing step: raw records of one partition become readings, signals and quarantine rows, each with one fate.
+
+pub mod bytes;

@@ -1,0 +1,278 @@
+//! One rule's state machine: transitions and the signals they emit (devices §5).
+//!
+//! Owns raise, clear and severity changes. It is given samples and due timers in device time and never asks for either;
+//! `samples` and `timers` do. Times of one alarm's signals never decrease.
+
+use super::describe;
+use super::program::{Inputs, Slot};
+use super::state::{Born, Cause, Emitted, Entry, Mark, Phase, StepState};
+use super::{Condition, Context, Rule};
+use crate::record::{Millis, SignalKind};
+use crate::thing::{Flap, Hold, MissingPolicy};
+
+/// A moment at which a rule is judged: inputs as they are then.
+pub(super) struct Moment<'a> {
+    pub cx: Context<'a>,
+    pub rule: &'a Rule,
+    pub slots: &'a [Slot],
+    /// Device time.
+    pub t: Millis,
+}
+
+/// What is said by a transition, before stamping.
+struct Said {
+    kind: SignalKind,
+    time: Millis,
+    cause: Cause,
+    born: Born,
+}
+
+impl Moment<'_> {
+    pub(super) fn inputs(&self) -> Inputs<'_> {
+        let horizon = match self.cx.valid_for {
+            Some(ms) if self.rule.missing != MissingPolicy::Keep => self.t.saturating_sub(ms),
+            // A value before the first stands at `Millis::MIN` and is NaN, so it stays unknown.
+            _ => Millis::MIN,
+        };
+        Inputs { slots: self.slots, horizon, attributes: self.cx.attributes }
+    }
+
+    /// Whether `when` is true; an `absent()` is judged by its timer only.
+    pub(super) fn when(&self) -> bool {
+        match &self.rule.condition {
+            Condition::When(program) => program.is_true(&self.inputs()),
+            Condition::Absent(_) => false,
+        }
+    }
+
+    fn clears(&self) -> bool {
+        match (&self.rule.clear, &self.rule.condition) {
+            (Some(clear), _) => clear.is_true(&self.inputs()),
+            // Quiet alone clears such a rule: a single false sample is no proof.
+            (None, _) if self.rule.quiet_clear.is_some() => false,
+            (None, Condition::When(when)) => when.is_false(&self.inputs()),
+            (None, Condition::Absent(_)) => true,
+        }
+    }
+
+    /// An in-order sample of the rule.
+    pub(super) fn sample(&self, e: &mut Entry, mark: Mark, when: bool, out: &mut Vec<Emitted>) {
+        e.seen = mark;
+        e.stale = false;
+        if when {
+            e.last_true = mark;
+        }
+        self.release(e, out);
+        match e.phase {
+            Phase::Normal | Phase::Pending => self.prove(e, mark, when, out),
+            Phase::Firing | Phase::Clearing => self.judge(e, mark, out),
+        }
+    }
+
+    /// What was raised in maintenance and still stands is raised when that ends.
+    fn release(&self, e: &mut Entry, out: &mut Vec<Emitted>) {
+        if e.held && e.raised() && !self.cx.held {
+            e.held = false;
+            let said = Said {
+                kind: SignalKind::Raise,
+                time: self.t,
+                cause: Cause::Condition,
+                born: Born::Sample,
+            };
+            self.say(e, said, out);
+        }
+    }
+
+    /// Normal and Pending: is the proof complete?
+    fn prove(&self, e: &mut Entry, mark: Mark, when: bool, out: &mut Vec<Emitted>) {
+        let (count, window) = match self.rule.hold {
+            Hold::None => {
+                if when {
+                    self.raise(e, mark.t, mark.t, (mark, Born::Sample), out);
+                }
+                return;
+            }
+            Hold::For(_) => {
+                match (e.phase, when) {
+                    (Phase::Normal, true) => (e.phase, e.start) = (Phase::Pending, mark),
+                    (Phase::Pending, false) => e.rest(),
+                    _ => {}
+                }
+                return;
+            }
+            Hold::CountOf { count, of } => (count, Some(of)),
+            Hold::CountWithin { count, .. } => (count, None),
+        };
+        e.samples += 1;
+        if when {
+            e.trues.push((e.samples, mark.t));
+        }
+        let oldest = e.samples.saturating_sub(window.map_or(u64::MAX, u64::from));
+        let since = match self.rule.hold {
+            Hold::CountWithin { within, .. } => mark.t.saturating_sub(within),
+            _ => Millis::MIN,
+        };
+        let of = window.is_some();
+        e.trues.retain(|(number, t)| if of { *number > oldest } else { *t > since });
+        match e.trues.first() {
+            Some((_, first)) if e.trues.len() >= count as usize => {
+                let first = *first;
+                self.raise(e, mark.t, first, (mark, Born::Sample), out);
+            }
+            Some(_) => {
+                if e.phase == Phase::Normal {
+                    (e.phase, e.start) = (Phase::Pending, mark);
+                }
+            }
+            None => e.rest(),
+        }
+    }
+
+    /// Firing and Clearing: does the alarm end, does its severity change?
+    fn judge(&self, e: &mut Entry, mark: Mark, out: &mut Vec<Emitted>) {
+        let clears = self.clears();
+        match (e.phase, clears) {
+            (Phase::Firing, true) if self.clear_hold(e) == 0 => {
+                let edge = (mark.t, Cause::Condition, Born::Sample);
+                return self.clear(e, edge, out);
+            }
+            (Phase::Firing, true) => (e.phase, e.start) = (Phase::Clearing, mark),
+            (Phase::Clearing, false) => e.phase = Phase::Firing,
+            _ => {}
+        }
+        let inputs = self.inputs();
+        for (step, state) in self.rule.steps.iter().zip(&mut e.steps) {
+            if *state == StepState::Off {
+                if e.phase == Phase::Firing && step.when.is_true(&inputs) {
+                    *state = StepState::On;
+                }
+                continue;
+            }
+            let falls = self.rule.steps_down
+                && match &step.until {
+                    Some(until) => until.is_true(&inputs),
+                    None => step.when.is_false(&inputs),
+                };
+            *state = match (falls, *state) {
+                (false, _) => StepState::On,
+                (true, _) if self.rule.clear_hold == 0 => StepState::Off,
+                (true, StepState::Falling(since)) => StepState::Falling(since),
+                (true, _) => StepState::Falling(mark),
+            };
+        }
+        self.settle(e, mark.t, Born::Sample, out);
+    }
+
+    /// Says so if the severity of the steps in force is another one than before.
+    pub(super) fn settle(&self, e: &mut Entry, t: Millis, born: Born, out: &mut Vec<Emitted>) {
+        let severity = e.highest(self.rule.base, &self.rule.steps);
+        if severity != e.severity {
+            e.severity = severity;
+            let said = Said { kind: SignalKind::Severity, time: t, cause: Cause::Condition, born };
+            self.say(e, said, out);
+        }
+    }
+
+    /// How long `clear` must hold now.
+    pub(super) fn clear_hold(&self, e: &Entry) -> Millis {
+        clear_hold(self.rule, e)
+    }
+
+    /// The alarm begins at `t`; `by` is what its repeats are named after.
+    pub(super) fn raise(
+        &self,
+        e: &mut Entry,
+        t: Millis,
+        since: Millis,
+        by: (Mark, Born),
+        out: &mut Vec<Emitted>,
+    ) {
+        let (mark, born) = by;
+        e.phase = Phase::Firing;
+        e.since = since;
+        e.raised_by = mark;
+        e.held = self.cx.held;
+        e.trues.clear();
+        e.samples = 0;
+        let inputs = self.inputs();
+        for (step, state) in self.rule.steps.iter().zip(&mut e.steps) {
+            *state = if step.when.is_true(&inputs) { StepState::On } else { StepState::Off };
+        }
+        e.severity = e.highest(self.rule.base, &self.rule.steps);
+        let mut cause = Cause::Condition;
+        // A sample ends an absence at once, so it cannot flap.
+        if self.rule.absent().is_none() && flaps(self.rule.flap, e, t) {
+            e.flapping = true;
+            cause = Cause::Flapping;
+        }
+        e.remind = self.rule.remind.map(|every| (t.saturating_add(every), 0));
+        self.say(e, Said { kind: SignalKind::Raise, time: t, cause, born }, out);
+    }
+
+    /// The alarm ends.
+    pub(super) fn clear(&self, e: &mut Entry, edge: (Millis, Cause, Born), out: &mut Vec<Emitted>) {
+        let (time, cause, born) = edge;
+        self.say(e, Said { kind: SignalKind::Clear, time, cause, born }, out);
+        e.rest();
+    }
+
+    /// The alarm still stands.
+    pub(super) fn remind(&self, e: &mut Entry, t: Millis, born: Born, out: &mut Vec<Emitted>) {
+        let said = Said { kind: SignalKind::Remind, time: t, cause: Cause::Condition, born };
+        self.say(e, said, out);
+    }
+
+    /// A late sample of a life-safety rule: raised at its own time and cleared at the newest at once.
+    pub(super) fn late(&self, e: &mut Entry, newest: Millis, out: &mut Vec<Emitted>) {
+        if e.phase != Phase::Normal || self.t <= e.newest_signal || !self.when() {
+            return;
+        }
+        let mark = Mark { t: self.t, ..Mark::NEVER };
+        e.since = self.t;
+        let inputs = self.inputs();
+        for (step, state) in self.rule.steps.iter().zip(&mut e.steps) {
+            *state = if step.when.is_true(&inputs) { StepState::On } else { StepState::Off };
+        }
+        e.severity = e.highest(self.rule.base, &self.rule.steps);
+        e.held = self.cx.held;
+        let (kind, cause) = (SignalKind::Raise, Cause::Late);
+        self.say(e, Said { kind, time: mark.t, cause, born: Born::Sample }, out);
+        // By the published vector this clear carries the sample's next index, not an edge.
+        self.clear(e, (newest, Cause::Late, Born::Sample), out);
+    }
+
+    /// Emits one signal; held back in maintenance, but then nothing was ever raised and nothing needs a clear.
+    fn say(&self, e: &mut Entry, said: Said, out: &mut Vec<Emitted>) {
+        if e.held {
+            return;
+        }
+        let time = said.time.max(e.newest_signal);
+        e.newest_signal = time;
+        out.push(Emitted {
+            rule: e.rule,
+            kind: said.kind,
+            time,
+            since: e.since,
+            severity: e.severity,
+            cause: said.cause,
+            born: said.born,
+            text: describe::signal(self, said.kind),
+        });
+    }
+}
+
+/// How long `clear` must hold: longer while the alarm flaps.
+pub(super) fn clear_hold(rule: &Rule, e: &Entry) -> Millis {
+    if e.flapping { rule.clear_hold.max(rule.flap.quiet) } else { rule.clear_hold }
+}
+
+/// Notes a raise at `t`; whether there were too many lately.
+fn flaps(flap: Flap, e: &mut Entry, t: Millis) -> bool {
+    e.raises.retain(|raised| *raised > t.saturating_sub(flap.within));
+    e.raises.push(t);
+    let many = e.raises.len() >= flap.count as usize;
+    if many {
+        e.raises.remove(0);
+    }
+    many
+}

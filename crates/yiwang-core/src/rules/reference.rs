@@ -1,0 +1,496 @@
+//! The reference interpreter: the same rules, slow and obvious, for comparison with the compiled path.
+//!
+//! It walks condition trees over the whole history of a device and keeps full state for every rule; it shares with the
+//! compiled path only the parser and the rule texts.
+
+use std::collections::BTreeMap;
+
+use super::expr::{Arithmetic, Expr, parse};
+use super::model::{Model, PropertyKind};
+use crate::record::{AlarmSeverity, Millis, SignalKind};
+use crate::thing::{AlarmSpec, Hold, LatePolicy, MissingPolicy};
+
+/// Kind, time, since, severity, cause, whether a timer gave birth and at which edge; by rule.
+pub(super) type Said =
+    (usize, SignalKind, Millis, Millis, AlarmSeverity, &'static str, Option<Millis>);
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum State {
+    Normal,
+    Pending(Millis),
+    Firing,
+    Clearing(Millis),
+}
+
+struct One {
+    state: State,
+    stale: bool,
+    flapping: bool,
+    severity: AlarmSeverity,
+    newest_signal: Millis,
+    seen: Millis,
+    last_true: Millis,
+    since: Millis,
+    /// Rule samples since the state was last Normal.
+    proof: Vec<(Millis, bool)>,
+    steps: Vec<Option<Option<Millis>>>,
+    raises: Vec<Millis>,
+    remind: Option<Millis>,
+}
+
+pub(super) struct Reference {
+    model: Model,
+    rules: Vec<AlarmSpec>,
+    all: Vec<One>,
+    history: Vec<(Millis, BTreeMap<String, f64>)>,
+    lag: Millis,
+    attrs: BTreeMap<String, f64>,
+    pub(super) said: Vec<Said>,
+}
+
+fn names(expr: &Expr, to: &mut Vec<String>) {
+    match expr {
+        Expr::Name(name) => to.push(name.clone()),
+        Expr::Call(name, _) if name == "attr" => {}
+        Expr::Call(_, list) => list.iter().for_each(|e| names(e, to)),
+        Expr::Negative(a) | Expr::Not(a) => names(a, to),
+        Expr::Arithmetic(_, a, b) | Expr::Compare(_, a, b) | Expr::And(a, b) | Expr::Or(a, b) => {
+            names(a, to);
+            names(b, to);
+        }
+        _ => {}
+    }
+}
+
+impl Reference {
+    pub(super) fn new(model: &Model, rules: &[AlarmSpec], attrs: &[(&str, f64)]) -> Self {
+        let one = |rule: &AlarmSpec| One {
+            state: State::Normal,
+            stale: false,
+            flapping: false,
+            severity: AlarmSeverity::Info,
+            newest_signal: Millis::MIN,
+            seen: Millis::MIN,
+            last_true: Millis::MIN,
+            since: Millis::MIN,
+            proof: Vec::new(),
+            steps: vec![None; rule.severity.steps.len()],
+            raises: Vec::new(),
+            remind: None,
+        };
+        Self {
+            model: model.clone(),
+            rules: rules.to_vec(),
+            all: rules.iter().map(one).collect(),
+            history: Vec::new(),
+            lag: 0,
+            attrs: attrs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+            said: Vec::new(),
+        }
+    }
+
+    pub(super) fn phase(&self, rule: usize) -> char {
+        match self.all[rule].state {
+            State::Normal => 'N',
+            State::Pending(_) => 'P',
+            State::Firing => 'F',
+            State::Clearing(_) => 'C',
+        }
+    }
+
+    fn newest(&self) -> Millis {
+        self.history.last().map_or(Millis::MIN, |(t, _)| *t)
+    }
+
+    fn properties(&self, rule: usize) -> Vec<String> {
+        let text = &self.rules[rule];
+        let mut found = Vec::new();
+        let steps =
+            text.severity.steps.iter().flat_map(|s| {
+                [Some(s.when.text.clone()), s.until.as_ref().map(|u| u.text.clone())]
+            });
+        for text in [Some(text.when.text.clone()), text.clear.as_ref().map(|c| c.text.clone())]
+            .into_iter()
+            .chain(steps)
+            .flatten()
+        {
+            names(&parse(&text).unwrap(), &mut found);
+        }
+        found
+    }
+
+    /// Newest value at or before `t` that still counts.
+    fn value(&self, rule: usize, name: &str, t: Millis) -> Option<f64> {
+        let set = self.history.iter().rev().find(|(_, set)| set.contains_key(name))?;
+        let keep = self.rules[rule].missing == MissingPolicy::Keep;
+        let fresh = keep || self.model.valid_for.is_none_or(|valid| set.0 >= t - valid);
+        fresh.then(|| set.1[name])
+    }
+
+    fn number(&self, expr: &Expr, rule: usize, t: Millis) -> Option<f64> {
+        let value = match expr {
+            Expr::Number(value) => *value,
+            Expr::Bool(value) => f64::from(u8::from(*value)),
+            Expr::Name(name) => self.value(rule, name, t)?,
+            Expr::Call(_, list) => match &list[0] {
+                Expr::Word(word) => *self.attrs.get(word)?,
+                _ => return None,
+            },
+            Expr::Negative(a) => -self.number(a, rule, t)?,
+            Expr::Arithmetic(op, a, b) => {
+                let (a, b) = (self.number(a, rule, t)?, self.number(b, rule, t)?);
+                match op {
+                    Arithmetic::Add => a + b,
+                    Arithmetic::Subtract => a - b,
+                    Arithmetic::Multiply => a * b,
+                    Arithmetic::Divide => a / b,
+                }
+            }
+            _ => f64::from(u8::from(self.truth(expr, rule, t)?)),
+        };
+        value.is_finite().then_some(value)
+    }
+
+    fn word_index(&self, word: &str, other: &Expr) -> f64 {
+        let Expr::Name(name) = other else { return f64::NAN };
+        let property = self.model.properties.iter().find(|p| p.identifier == *name).unwrap();
+        let PropertyKind::Enum(values) = &property.kind else { return f64::NAN };
+        values.iter().position(|v| v == word).unwrap() as f64
+    }
+
+    fn truth(&self, expr: &Expr, rule: usize, t: Millis) -> Option<bool> {
+        match expr {
+            Expr::Not(a) => Some(!self.truth(a, rule, t)?),
+            Expr::And(a, b) => match (self.truth(a, rule, t), self.truth(b, rule, t)) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Expr::Or(a, b) => match (self.truth(a, rule, t), self.truth(b, rule, t)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            Expr::Compare(op, a, b) => {
+                let a_value = match &**a {
+                    Expr::Word(word) => Some(self.word_index(word, b)),
+                    a => self.number(a, rule, t),
+                };
+                let b_value = match &**b {
+                    Expr::Word(word) => Some(self.word_index(word, a)),
+                    b => self.number(b, rule, t),
+                };
+                Some(op.holds(a_value?, b_value?))
+            }
+            other => Some(self.number(other, rule, t)? == 1.0),
+        }
+    }
+
+    fn ask(&self, text: &str, rule: usize, t: Millis) -> Option<bool> {
+        self.truth(&parse(text).unwrap(), rule, t)
+    }
+
+    pub(super) fn absent(&self, rule: usize) -> Option<Millis> {
+        match parse(&self.rules[rule].when.text).unwrap() {
+            Expr::Call(name, list) if name == "absent" => match list[0] {
+                Expr::Duration(ms) => Some(ms),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn until(&self, rule: usize, step: usize, t: Millis) -> bool {
+        let step = &self.rules[rule].severity.steps[step];
+        match &step.until {
+            Some(until) => self.ask(&until.text, rule, t) == Some(true),
+            None => self.ask(&step.when.text, rule, t) == Some(false),
+        }
+    }
+
+    fn say(&mut self, rule: usize, kind: SignalKind, t: Millis, cause: &'static str, timer: bool) {
+        let one = &mut self.all[rule];
+        one.newest_signal = one.newest_signal.max(t);
+        let edge = timer.then_some(t);
+        let said = (rule, kind, one.newest_signal, one.since, one.severity, cause, edge);
+        self.said.push(said);
+    }
+
+    fn worst(&self, rule: usize) -> AlarmSeverity {
+        let text = &self.rules[rule];
+        let on =
+            text.severity.steps.iter().zip(&self.all[rule].steps).filter(|(_, on)| on.is_some());
+        let base = text.severity.base;
+        on.map(|(s, _)| s.is).max().unwrap_or(base).max(base)
+    }
+
+    fn rest(&mut self, rule: usize) {
+        let one = &mut self.all[rule];
+        one.state = State::Normal;
+        one.stale = false;
+        one.flapping = false;
+        one.proof.clear();
+        one.steps.fill(None);
+        one.remind = None;
+    }
+
+    fn latch(&mut self, rule: usize, t: Millis) {
+        for step in 0..self.rules[rule].severity.steps.len() {
+            let when = self.rules[rule].severity.steps[step].when.text.clone();
+            self.all[rule].steps[step] = (self.ask(&when, rule, t) == Some(true)).then_some(None);
+        }
+        self.all[rule].severity = self.worst(rule);
+    }
+
+    fn raise(&mut self, rule: usize, t: Millis, since: Millis, timer: bool) {
+        self.latch(rule, t);
+        let flap = self.rules[rule].flap;
+        let absent = self.absent(rule).is_some();
+        let remind = self.rules[rule].remind;
+        let one = &mut self.all[rule];
+        one.state = State::Firing;
+        one.since = since;
+        one.proof.clear();
+        one.remind = remind.map(|every| t + every);
+        let mut cause = "";
+        one.raises.push(t);
+        if !absent
+            && one.raises.iter().filter(|r| **r > t - flap.within).count() >= flap.count as usize
+        {
+            one.flapping = true;
+            cause = "FLAPPING";
+        }
+        self.say(rule, SignalKind::Raise, t, cause, timer);
+    }
+
+    fn clear(&mut self, rule: usize, t: Millis, cause: &'static str, timer: bool) {
+        self.say(rule, SignalKind::Clear, t, cause, timer);
+        self.rest(rule);
+    }
+
+    fn clear_hold(&self, rule: usize) -> Millis {
+        let plain = self.rules[rule].clear_hold.unwrap_or(0);
+        if self.all[rule].flapping { plain.max(self.rules[rule].flap.quiet) } else { plain }
+    }
+
+    /// Every timer as (due, rule, order at one instant).
+    fn timers(&self) -> Vec<(Millis, usize, u8)> {
+        let mut all = Vec::new();
+        for (rule, one) in self.all.iter().enumerate() {
+            let text = &self.rules[rule];
+            let raised = matches!(one.state, State::Firing | State::Clearing(_));
+            let lapses = one.state != State::Normal
+                && !one.stale
+                && text.missing != MissingPolicy::Keep
+                && self.absent(rule).is_none();
+            if let (true, Some(valid)) = (lapses, self.model.valid_for) {
+                all.push((one.seen + valid, rule, 0));
+            }
+            if let (State::Pending(p), Hold::For(hold)) = (one.state, text.hold) {
+                all.push((p + hold, rule, 1));
+            }
+            if let State::Clearing(q) = one.state {
+                all.push((q + self.clear_hold(rule), rule, 2));
+            }
+            if let (true, Some(quiet)) = (raised, text.quiet_clear) {
+                all.push((one.last_true + quiet, rule, 3));
+            }
+            for fall in one.steps.iter().flatten().flatten() {
+                all.push((fall + text.clear_hold.unwrap_or(0), rule, 4));
+            }
+            if let Some(due) = one.remind {
+                all.push((due, rule, 5));
+            }
+        }
+        all
+    }
+
+    fn advance(&mut self, limit: Millis) {
+        while let Some((t, rule, kind)) = self.timers().into_iter().min().filter(|m| m.0 <= limit) {
+            match kind {
+                0 => match (self.all[rule].state, self.rules[rule].missing) {
+                    (State::Pending(_), _) => self.rest(rule),
+                    (_, MissingPolicy::Clear) => self.clear(rule, t, "MISSING", true),
+                    _ => {
+                        self.all[rule].state = State::Firing;
+                        self.all[rule].stale = true;
+                        self.all[rule].steps.iter_mut().flatten().for_each(|s| *s = None);
+                    }
+                },
+                1 => {
+                    let State::Pending(p) = self.all[rule].state else { unreachable!() };
+                    self.raise(rule, t, p, true);
+                }
+                2 => self.clear(rule, t, "", true),
+                3 => self.clear(rule, t, "QUIET", true),
+                4 => {
+                    let hold = self.rules[rule].clear_hold.unwrap_or(0);
+                    for step in &mut self.all[rule].steps {
+                        if matches!(step, Some(Some(since)) if *since + hold <= t) {
+                            *step = None;
+                        }
+                    }
+                    self.settle(rule, t, true);
+                }
+                _ => {
+                    let every = self.rules[rule].remind.unwrap();
+                    self.all[rule].remind = Some(t + every);
+                    if self.all[rule].state == State::Firing {
+                        self.say(rule, SignalKind::Remind, t, "", true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, rule: usize, t: Millis, timer: bool) {
+        let worst = self.worst(rule);
+        if worst != self.all[rule].severity {
+            self.all[rule].severity = worst;
+            self.say(rule, SignalKind::Severity, t, "", timer);
+        }
+    }
+
+    pub(super) fn sample(&mut self, t: Millis, rx: Millis, set: &BTreeMap<String, f64>) {
+        if t < self.newest() {
+            return self.late(t, set);
+        }
+        self.advance(t - 1);
+        self.history.push((t, set.clone()));
+        self.lag = (rx - t).clamp(-600_000, 86_400_000);
+        for rule in 0..self.rules.len() {
+            let absent = self.absent(rule).is_some();
+            if absent {
+                if self.all[rule].state == State::Firing {
+                    self.clear(rule, t, "", false);
+                }
+            } else if self.properties(rule).iter().any(|name| set.contains_key(name)) {
+                self.judge(rule, t);
+            }
+        }
+        self.advance(t);
+    }
+
+    fn judge(&mut self, rule: usize, t: Millis) {
+        let text = self.rules[rule].clone();
+        let when = self.ask(&text.when.text, rule, t);
+        let clear = match &text.clear {
+            Some(clear) => self.ask(&clear.text, rule, t) == Some(true),
+            None => text.quiet_clear.is_none() && when == Some(false),
+        };
+        let yes = when == Some(true);
+        let one = &mut self.all[rule];
+        one.seen = t;
+        one.stale = false;
+        if yes {
+            one.last_true = t;
+        }
+        match one.state {
+            State::Normal | State::Pending(_) => self.prove(rule, t, yes),
+            State::Firing | State::Clearing(_) => {
+                if clear && one.state == State::Firing && self.clear_hold(rule) == 0 {
+                    return self.clear(rule, t, "", false);
+                }
+                let one = &mut self.all[rule];
+                one.state = match one.state {
+                    State::Clearing(q) if clear => State::Clearing(q),
+                    _ if clear => State::Clearing(t),
+                    _ => State::Firing,
+                };
+                self.judge_steps(rule, t);
+            }
+        }
+    }
+
+    fn judge_steps(&mut self, rule: usize, t: Millis) {
+        let text = self.rules[rule].clone();
+        for (i, step) in text.severity.steps.iter().enumerate() {
+            let firing = self.all[rule].state == State::Firing;
+            let up = firing && self.ask(&step.when.text, rule, t) == Some(true);
+            let down = text.severity.step_down && self.until(rule, i, t);
+            let hold = text.clear_hold.unwrap_or(0);
+            let state = &mut self.all[rule].steps[i];
+            *state = match *state {
+                None => up.then_some(None),
+                Some(_) if !down => Some(None),
+                Some(_) if hold == 0 => None,
+                Some(None) => Some(Some(t)),
+                falling => falling,
+            };
+        }
+        self.settle(rule, t, false);
+    }
+
+    fn prove(&mut self, rule: usize, t: Millis, yes: bool) {
+        let hold = self.rules[rule].hold;
+        let count = match (hold, self.all[rule].state, yes) {
+            (Hold::CountOf { count, .. } | Hold::CountWithin { count, .. }, ..) => count,
+            (Hold::None, _, true) => return self.raise(rule, t, t, false),
+            (Hold::For(_), State::Normal, true) => {
+                self.all[rule].state = State::Pending(t);
+                return;
+            }
+            (Hold::For(_), State::Pending(_), false) => return self.rest(rule),
+            _ => return,
+        };
+        let normal = self.all[rule].state == State::Normal;
+        if normal && !yes {
+            return;
+        }
+        self.all[rule].proof.push((t, yes));
+        let proof = &self.all[rule].proof;
+        let window: Vec<_> = match hold {
+            Hold::CountOf { of, .. } => {
+                proof.iter().rev().take(of as usize).rev().copied().collect()
+            }
+            Hold::CountWithin { within, .. } => {
+                proof.iter().filter(|(s, _)| *s > t - within).copied().collect()
+            }
+            _ => unreachable!("returned above"),
+        };
+        let trues: Vec<_> = window.into_iter().filter(|(_, yes)| *yes).collect();
+        match trues.first() {
+            Some((first, _)) if trues.len() >= count as usize => {
+                self.raise(rule, t, *first, false);
+            }
+            Some(_) if normal => self.all[rule].state = State::Pending(t),
+            Some(_) => {}
+            None => self.rest(rule),
+        }
+    }
+
+    fn late(&mut self, t: Millis, set: &BTreeMap<String, f64>) {
+        let newest = self.newest();
+        for rule in 0..self.rules.len() {
+            let one = &self.all[rule];
+            let late = (self.rules[rule].late == LatePolicy::Raise) && one.state == State::Normal;
+            if !late || t <= one.newest_signal {
+                continue;
+            }
+            let history = std::mem::replace(&mut self.history, vec![(t, set.clone())]);
+            let when = self.rules[rule].when.text.clone();
+            if self.ask(&when, rule, t) == Some(true) {
+                self.all[rule].since = t;
+                self.latch(rule, t);
+                self.say(rule, SignalKind::Raise, t, "LATE", false);
+                self.clear(rule, newest, "LATE", false);
+            }
+            self.history = history;
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Millis, listening_since: Millis) {
+        if self.history.is_empty() {
+            return;
+        }
+        self.advance(now - self.lag - 10_000);
+        for rule in 0..self.rules.len() {
+            let Some(ms) = self.absent(rule) else { continue };
+            let due = self.newest().max(listening_since) + ms + 10_000;
+            if self.all[rule].state == State::Normal && now >= due {
+                let edge = self.newest() + ms;
+                self.raise(rule, edge, edge, true);
+            }
+        }
+    }
+}

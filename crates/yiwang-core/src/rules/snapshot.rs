@@ -1,0 +1,249 @@
+//! Rule state as bytes, and its move to another version of the rules.
+//!
+//! State refers to rules and properties by number; a [`Legend`] says what the numbers meant. On a swap of the
+//! configuration the state moves by rule id and property identifier: an unchanged rule notices nothing, a changed one
+//! drops what was pending, a removed one ends its alarm.
+
+use super::program::Slot;
+use super::state::{DeviceRules, Edge, Entry, Mark, Phase, StepState};
+use super::{Context, RuleSet};
+use crate::ids::Id;
+use crate::record::{AlarmSeverity, Millis};
+use crate::route::bytes::{Damaged, Reader, Writer};
+
+/// What the rule and slot numbers of a state mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Legend {
+    /// Per rule: id, hash of its text, category.
+    rules: Vec<(Box<str>, Id, Box<str>)>,
+    /// Per slot: property identifier.
+    slots: Vec<Box<str>>,
+}
+
+/// An alarm whose rule is gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Removed {
+    /// Id of the rule that was.
+    pub rule: Box<str>,
+    /// Its category.
+    pub category: Box<str>,
+    /// Severity when it ended.
+    pub severity: AlarmSeverity,
+    /// Since when it held.
+    pub since: Millis,
+    /// When it ends.
+    pub time: Millis,
+    /// For the id of the clear.
+    pub edge: Edge,
+}
+
+impl Legend {
+    /// Of the rules in force.
+    #[must_use]
+    pub fn of(rules: &RuleSet) -> Self {
+        let of_rule = |rule: &super::Rule| (rule.id.clone(), rule.hash, rule.category.clone());
+        Self {
+            rules: rules.rules.iter().map(of_rule).collect(),
+            slots: rules.properties.iter().map(|p| p.identifier.as_str().into()).collect(),
+        }
+    }
+
+    /// Writes it.
+    pub fn encode(&self, to: &mut Writer) {
+        to.count(self.rules.len());
+        for (id, hash, category) in &self.rules {
+            to.text(id);
+            to.id(*hash);
+            to.text(category);
+        }
+        to.count(self.slots.len());
+        for slot in &self.slots {
+            to.text(slot);
+        }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Damaged bytes.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let rules = from.list(|r| Ok((r.text()?.into(), r.id()?, r.text()?.into())))?;
+        let slots = from.list(|r| Ok(r.text()?.into()))?;
+        Ok(Self { rules, slots })
+    }
+}
+
+impl DeviceRules {
+    /// Writes the state.
+    pub fn encode(&self, to: &mut Writer) {
+        mark(to, self.newest);
+        to.int(self.lag);
+        to.count(self.slots.len());
+        for slot in &self.slots {
+            to.float(slot.value);
+            to.int(slot.t);
+        }
+        to.count(self.entries.len());
+        for entry in &self.entries {
+            encode_entry(to, entry);
+        }
+    }
+
+    /// Reads a state; [`DeviceRules::adopt`] makes it fit the rules in force.
+    ///
+    /// # Errors
+    /// Damaged bytes.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let newest = read_mark(from)?;
+        let lag = from.int()?;
+        let slots = from.list(|r| Ok(Slot { value: r.float()?, t: r.int()? }))?.into();
+        let entries = from.list(decode_entry)?;
+        Ok(Self { slots, newest, lag, entries, next: Millis::MAX })
+    }
+
+    /// Moves the state from the rules that `legend` names to those in force; gives the alarms that end with their rule.
+    #[must_use]
+    pub fn adopt(&mut self, legend: &Legend, same: bool, cx: &Context<'_>) -> Vec<Removed> {
+        let mut removed = Vec::new();
+        if !same {
+            let of_slot = |property: &super::model::PropertyModel| {
+                let old = legend.slots.iter().position(|slot| **slot == *property.identifier);
+                old.and_then(|old| self.slots.get(old)).copied().unwrap_or(Slot::EMPTY)
+            };
+            let slots = cx.rules.properties.iter().map(of_slot).collect();
+            let entries = std::mem::take(&mut self.entries);
+            for entry in entries {
+                let Some((id, hash, category)) = legend.rules.get(usize::from(entry.rule)) else {
+                    continue;
+                };
+                match cx.rules.position(id) {
+                    Some(new) => self.entries.push(moved(entry, new, *hash, cx.rules)),
+                    None if entry.raised() && !entry.held => {
+                        let time = entry.newest_signal.max(self.newest.t);
+                        removed.push(Removed {
+                            rule: id.clone(),
+                            category: category.clone(),
+                            severity: entry.severity,
+                            since: entry.since,
+                            time,
+                            edge: Edge::At(entry.newest_signal),
+                        });
+                    }
+                    None => {}
+                }
+            }
+            self.entries.sort_by_key(|entry| entry.rule);
+            self.entries.retain(|entry| !entry.is_blank());
+            self.slots = slots;
+        }
+        self.schedule(cx);
+        removed
+    }
+}
+
+fn moved(mut entry: Entry, new: usize, hash: Id, rules: &RuleSet) -> Entry {
+    let Some(rule) = rules.rules.get(new) else { return entry };
+    entry.rule = new as u16;
+    if rule.hash != hash {
+        entry.steps.resize(rule.steps.len(), StepState::Off);
+        if entry.phase == Phase::Pending {
+            entry.rest();
+        }
+        entry.remind = rule.remind.filter(|_| entry.raised()).map(|every| {
+            let count = entry.remind.map_or(0, |(_, count)| count);
+            (entry.newest_signal.saturating_add(every), count)
+        });
+    }
+    entry
+}
+
+fn mark(to: &mut Writer, mark: Mark) {
+    to.int(mark.t);
+    to.bool(mark.raw != Id(0));
+    if mark.raw != Id(0) {
+        to.id(mark.raw);
+    }
+}
+
+fn read_mark(from: &mut Reader<'_>) -> Result<Mark, Damaged> {
+    let t = from.int()?;
+    let raw = if from.bool()? { from.id()? } else { Id(0) };
+    Ok(Mark { t, raw })
+}
+
+fn encode_entry(to: &mut Writer, e: &Entry) {
+    to.uint(u64::from(e.rule));
+    to.byte(match e.phase {
+        Phase::Normal => 0,
+        Phase::Pending => 1,
+        Phase::Firing => 2,
+        Phase::Clearing => 3,
+    });
+    to.byte(u8::from(e.stale) | u8::from(e.flapping) << 1 | u8::from(e.held) << 2);
+    to.byte(AlarmSeverity::ALL.iter().position(|s| *s == e.severity).unwrap_or(0) as u8);
+    for one in [e.start, e.seen, e.last_true, e.raised_by] {
+        mark(to, one);
+    }
+    to.int(e.since);
+    to.int(e.newest_signal);
+    to.uint(e.samples);
+    to.count(e.trues.len());
+    for (number, t) in &e.trues {
+        to.uint(*number);
+        to.int(*t);
+    }
+    to.count(e.steps.len());
+    for step in &e.steps {
+        match step {
+            StepState::Off => to.byte(0),
+            StepState::On => to.byte(1),
+            StepState::Falling(since) => {
+                to.byte(2);
+                mark(to, *since);
+            }
+        }
+    }
+    to.count(e.raises.len());
+    for t in &e.raises {
+        to.int(*t);
+    }
+    to.bool(e.remind.is_some());
+    if let Some((due, count)) = e.remind {
+        to.int(due);
+        to.uint(count);
+    }
+}
+
+fn decode_entry(from: &mut Reader<'_>) -> Result<Entry, Damaged> {
+    let rule = from.small()?;
+    let phase = match from.byte()? {
+        0 => Phase::Normal,
+        1 => Phase::Pending,
+        2 => Phase::Firing,
+        3 => Phase::Clearing,
+        _ => return Err(Damaged("unknown phase")),
+    };
+    let bits = from.byte()?;
+    let severity = AlarmSeverity::ALL.get(usize::from(from.byte()?));
+    let severity = *severity.ok_or(Damaged("unknown severity"))?;
+    let mut entry = Entry::new(rule, 0, severity);
+    entry.phase = phase;
+    (entry.stale, entry.flapping, entry.held) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+    entry.start = read_mark(from)?;
+    entry.seen = read_mark(from)?;
+    entry.last_true = read_mark(from)?;
+    entry.raised_by = read_mark(from)?;
+    entry.since = from.int()?;
+    entry.newest_signal = from.int()?;
+    entry.samples = from.uint()?;
+    entry.trues = from.list(|r| Ok((r.uint()?, r.int()?)))?;
+    entry.steps = from.list(|r| match r.byte()? {
+        0 => Ok(StepState::Off),
+        1 => Ok(StepState::On),
+        2 => Ok(StepState::Falling(read_mark(r)?)),
+        _ => Err(Damaged("unknown step state")),
+    })?;
+    entry.raises = from.list(Reader::int)?;
+    entry.remind = if from.bool()? { Some((from.int()?, from.uint()?)) } else { None };
+    Ok(entry)
+}

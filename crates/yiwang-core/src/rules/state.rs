@@ -1,0 +1,283 @@
+//! What is remembered of the rules of one device, and what they emit.
+//!
+//! Sparse on purpose: a rule that never was anything but Normal has no [`Entry`], so a quiet device costs its values
+//! only. Times are device times; the [`Mark`] beside each keeps what its id needs when the time was our own.
+
+use super::program::Slot;
+use super::{RuleSet, Step};
+use crate::ids::{self, Id};
+use crate::record::{AlarmSeverity, Millis, SignalKind};
+
+/// A moment in device time, and the raw record that gave it where the time was the time of reception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When.
+    pub t: Millis,
+    /// Raw id if `t` is a time of reception, which never enters an id; else zero.
+    pub raw: Id,
+}
+
+impl Mark {
+    /// Before everything.
+    pub const NEVER: Self = Self { t: Millis::MIN, raw: Id(0) };
+
+    /// The edge of a timer that this mark opened and that ends at `t`.
+    fn edge(self, t: Millis) -> Edge {
+        if self.raw == Id(0) { Edge::At(t) } else { Edge::Raw(self.raw) }
+    }
+
+    /// That edge as the birth of a signal.
+    pub(super) fn born(self, t: Millis) -> Born {
+        Born::Timer(self.edge(t))
+    }
+}
+
+/// What stands for a timer's edge in its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// Device time in ms.
+    At(Millis),
+    /// The sample that opened the timer had no time of its own.
+    Raw(Id),
+}
+
+impl Edge {
+    /// Id of a timer-born signal of this edge.
+    #[must_use]
+    pub fn id(self, product: &str, rule: &str, kind: SignalKind, device: &str) -> Id {
+        match self {
+            Self::At(t) => ids::timer_signal(product, rule, kind.as_str(), device, t),
+            Self::Raw(raw) => ids::Hasher::new()
+                .text("t")
+                .text(&format!("{product}/{rule}/{}", kind.as_str()))
+                .text(device)
+                .id(raw)
+                .finish(),
+        }
+    }
+}
+
+/// How a signal came to be, which decides its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Born {
+    /// By the sample at hand: raw id and index.
+    Sample,
+    /// By a timer: rule, device and edge.
+    Timer(Edge),
+}
+
+/// Why, where the kind does not say it all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The condition itself.
+    Condition,
+    /// No data for too long.
+    Missing,
+    /// No true sample for too long.
+    Quiet,
+    /// Raised and cleared by a late sample.
+    Late,
+    /// The rule is gone from the configuration.
+    RuleRemoved,
+    /// Raises too often.
+    Flapping,
+}
+
+impl Cause {
+    /// The published word; empty for the ordinary one.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Condition => "",
+            Self::Missing => "MISSING",
+            Self::Quiet => "QUIET",
+            Self::Late => "LATE",
+            Self::RuleRemoved => "RULE_REMOVED",
+            Self::Flapping => "FLAPPING",
+        }
+    }
+}
+
+/// One signal of a rule, before it has an id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Emitted {
+    /// Index into the rules of the product.
+    pub rule: u16,
+    /// What it says.
+    pub kind: SignalKind,
+    /// Device time of the edge, never before the rule's last signal.
+    pub time: Millis,
+    /// Since when the condition held.
+    pub since: Millis,
+    /// How bad.
+    pub severity: AlarmSeverity,
+    /// Why.
+    pub cause: Cause,
+    /// What its id is made of.
+    pub born: Born,
+    /// One line for people.
+    pub text: String,
+}
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is wrong.
+    Normal,
+    /// The condition holds, the proof is not complete.
+    Pending,
+    /// The alarm stands.
+    Firing,
+    /// The alarm stands, its end is not proved.
+    Clearing,
+}
+
+/// State of one rule that is, or once was, more than Normal.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub rule: u16,
+    pub phase: Phase,
+    /// Silence was noticed since the newest sample.
+    pub stale: bool,
+    pub flapping: bool,
+    /// Raised while the device was in maintenance: nobody was told.
+    pub held: bool,
+    pub severity: AlarmSeverity,
+    /// Start of Pending (`p`) or Clearing (`q`).
+    pub start: Mark,
+    /// Newest sample of the rule.
+    pub seen: Mark,
+    /// Last true sample (`x`).
+    pub last_true: Mark,
+    /// Since when the raised condition holds.
+    pub since: Millis,
+    /// Time of the newest signal (`E`).
+    pub newest_signal: Millis,
+    /// Samples counted since the rule left Normal, for `{count, of}`.
+    pub samples: u64,
+    /// The newest true samples while pending: (sample number, time).
+    pub trues: Vec<(u64, Millis)>,
+    /// Per severity step: not in force, in force, or falling since.
+    pub steps: Vec<StepState>,
+    /// Times of raises within the flap window.
+    pub raises: Vec<Millis>,
+    /// When the next repeat is due, and how many there were.
+    pub remind: Option<(Millis, u64)>,
+    /// What raised it, for ids of repeats.
+    pub raised_by: Mark,
+}
+
+/// State of one severity step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StepState {
+    Off,
+    On,
+    /// `until` holds since.
+    Falling(Mark),
+}
+
+impl Entry {
+    pub(super) fn new(rule: u16, steps: usize, base: AlarmSeverity) -> Self {
+        Self {
+            rule,
+            phase: Phase::Normal,
+            stale: false,
+            flapping: false,
+            held: false,
+            severity: base,
+            start: Mark::NEVER,
+            seen: Mark::NEVER,
+            last_true: Mark::NEVER,
+            since: Millis::MIN,
+            newest_signal: Millis::MIN,
+            samples: 0,
+            trues: Vec::new(),
+            steps: vec![StepState::Off; steps],
+            raises: Vec::new(),
+            remind: None,
+            raised_by: Mark::NEVER,
+        }
+    }
+
+    /// Whether the alarm stands.
+    pub(super) fn raised(&self) -> bool {
+        matches!(self.phase, Phase::Firing | Phase::Clearing)
+    }
+
+    /// The highest severity of the steps in force, or the base.
+    pub(super) fn highest(&self, base: AlarmSeverity, steps: &[Step]) -> AlarmSeverity {
+        let on = steps.iter().zip(&self.steps).filter(|(_, state)| **state != StepState::Off);
+        on.map(|(step, _)| step.is).max().unwrap_or(base).max(base)
+    }
+
+    /// Back to where nothing is wrong; what only a raised alarm needs is forgotten.
+    pub(super) fn rest(&mut self) {
+        self.phase = Phase::Normal;
+        self.stale = false;
+        self.flapping = false;
+        self.held = false;
+        self.samples = 0;
+        self.trues.clear();
+        self.steps.fill(StepState::Off);
+        self.remind = None;
+    }
+
+    /// Whether forgetting this entry changes nothing.
+    pub(super) fn is_blank(&self) -> bool {
+        self.phase == Phase::Normal && self.newest_signal == Millis::MIN && self.raises.is_empty()
+    }
+}
+
+/// The rules of one device.
+#[derive(Clone, Debug)]
+pub struct DeviceRules {
+    /// Newest valid value by slot of the rule set.
+    pub(super) slots: Box<[Slot]>,
+    /// Newest in-order sample (`W`).
+    pub(super) newest: Mark,
+    /// Its delay from the device to us, within the product's bounds.
+    pub(super) lag: Millis,
+    /// By rule.
+    pub(super) entries: Vec<Entry>,
+    /// Earliest timer of any entry; `Millis::MAX` = none.
+    pub(super) next: Millis,
+}
+
+impl DeviceRules {
+    /// A device that has sent nothing.
+    #[must_use]
+    pub fn new(rules: &RuleSet) -> Self {
+        Self {
+            slots: vec![Slot::EMPTY; rules.slots()].into(),
+            newest: Mark::NEVER,
+            lag: 0,
+            entries: Vec::new(),
+            next: Millis::MAX,
+        }
+    }
+
+    /// Time of the newest in-order sample; `None` before the first.
+    #[must_use]
+    pub fn newest(&self) -> Option<Millis> {
+        (self.newest.t != Millis::MIN).then_some(self.newest.t)
+    }
+
+    /// Where a rule stands.
+    #[must_use]
+    pub fn phase(&self, rule: usize) -> Phase {
+        let entry = self.entries.iter().find(|entry| usize::from(entry.rule) == rule);
+        entry.map_or(Phase::Normal, |entry| entry.phase)
+    }
+
+    /// Whether silence was noticed while a rule's alarm stands.
+    #[must_use]
+    pub fn is_stale(&self, rule: usize) -> bool {
+        self.entries.iter().any(|entry| usize::from(entry.rule) == rule && entry.stale)
+    }
+
+    /// Whether any alarm stands.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.entries.iter().any(Entry::raised)
+    }
+}

@@ -1,0 +1,223 @@
+//! Timers of one device: what is due when, in device time, and what ticks make of it.
+//!
+//! Equal timers of a rule run in the order lapse, hold, clear, quiet, step-down, remind; equal timers of several rules
+//! in the order of the file. Ticks see the device's clock as their own time less its lag and a grace, so a sample on its
+//! way is not overtaken.
+
+use super::machine::{Moment, clear_hold};
+use super::state::{Cause, DeviceRules, Emitted, Entry, Mark, Phase, StepState};
+use super::{Condition, Context, GRACE_MS, Rule};
+use crate::ids;
+use crate::record::Millis;
+use crate::thing::{Hold, MissingPolicy};
+
+/// The timers of a rule, in the order in which equal ones run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Lapse,
+    Hold,
+    Clear,
+    Quiet,
+    StepDown,
+    Remind,
+}
+
+/// The earliest timer of an entry.
+fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)> {
+    if e.phase == Phase::Normal {
+        return None;
+    }
+    let lapse = match (rule.missing, cx.valid_for, &rule.condition) {
+        (MissingPolicy::Keep, _, _) | (_, None, _) | (_, _, Condition::Absent(_)) => None,
+        (_, Some(ms), _) if !e.stale => Some((e.seen.t.saturating_add(ms), Timer::Lapse)),
+        _ => None,
+    };
+    let hold = match (e.phase, rule.hold) {
+        (Phase::Pending, Hold::For(ms)) => Some((e.start.t.saturating_add(ms), Timer::Hold)),
+        _ => None,
+    };
+    let clear = (e.phase == Phase::Clearing)
+        .then(|| (e.start.t.saturating_add(clear_hold(rule, e)), Timer::Clear));
+    let quiet = rule.quiet_clear.filter(|_| e.raised());
+    let quiet = quiet.map(|ms| (e.last_true.t.saturating_add(ms), Timer::Quiet));
+    let falling = e.steps.iter().filter_map(|state| match state {
+        StepState::Falling(since) if e.raised() => Some(since.t),
+        _ => None,
+    });
+    let falling = falling.min().map(|t| (t.saturating_add(rule.clear_hold), Timer::StepDown));
+    let remind = e.remind.filter(|_| e.raised()).map(|(due, _)| (due, Timer::Remind));
+    [lapse, hold, clear, quiet, falling, remind].into_iter().flatten().min()
+}
+
+impl DeviceRules {
+    /// Finds the earliest timer anew.
+    pub(super) fn schedule(&mut self, cx: &Context<'_>) {
+        let due = self.entries.iter().filter_map(|entry| {
+            let rule = cx.rules.rules.get(usize::from(entry.rule))?;
+            earliest(cx, rule, entry).map(|(due, _)| due)
+        });
+        self.next = due.min().unwrap_or(Millis::MAX);
+    }
+
+    /// Runs every timer due at or before `limit`, earliest first.
+    pub(super) fn run_timers(&mut self, cx: &Context<'_>, limit: Millis, out: &mut Vec<Emitted>) {
+        loop {
+            let due = self.entries.iter().enumerate().filter_map(|(at, entry)| {
+                let rule = cx.rules.rules.get(usize::from(entry.rule))?;
+                earliest(cx, rule, entry).map(|(due, timer)| (due, at, timer, rule))
+            });
+            let Some((due, at, timer, rule)) = due.min_by_key(|(due, at, ..)| (*due, *at)) else {
+                self.next = Millis::MAX;
+                return;
+            };
+            self.next = due;
+            if due > limit {
+                return;
+            }
+            let Some(entry) = self.entries.get_mut(at) else { return };
+            let moment = Moment { cx: *cx, rule, slots: &self.slots, t: due };
+            moment.timer(entry, timer, out);
+            if entry.is_blank() {
+                self.entries.remove(at);
+            }
+        }
+    }
+
+    /// A tick that may move timers: `now` is its time, `listening_since` the end of our last silence.
+    pub fn tick(
+        &mut self,
+        cx: &Context<'_>,
+        now: Millis,
+        listening_since: Millis,
+        out: &mut Vec<Emitted>,
+    ) {
+        if self.newest.t == Millis::MIN {
+            return;
+        }
+        let limit = now.saturating_sub(self.lag).saturating_sub(GRACE_MS);
+        if self.next <= limit {
+            self.run_timers(cx, limit, out);
+        }
+        if cx.rules.has_absent {
+            self.run_absent(cx, now, listening_since, out);
+        }
+    }
+
+    fn run_absent(
+        &mut self,
+        cx: &Context<'_>,
+        now: Millis,
+        listening_since: Millis,
+        out: &mut Vec<Emitted>,
+    ) {
+        for (index, rule) in cx.rules.rules.iter().enumerate() {
+            let Some(ms) = rule.absent() else { continue };
+            let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);
+            let known = self.entries.get(at).is_some_and(|e| usize::from(e.rule) == index);
+            let raised = known && self.entries.get(at).is_some_and(Entry::raised);
+            if raised || now < absent_due(self.newest.t, listening_since, ms) {
+                continue;
+            }
+            if !known {
+                let entry = Entry::new(index as u16, rule.steps.len(), rule.base);
+                self.entries.insert(at, entry);
+            }
+            let Some(entry) = self.entries.get_mut(at) else { continue };
+            let edge = self.newest.t.saturating_add(ms);
+            let moment = Moment { cx: *cx, rule, slots: &self.slots, t: edge };
+            moment.raise(entry, edge, edge, (self.newest, self.newest.born(edge)), out);
+        }
+        self.schedule(cx);
+    }
+
+    /// The earliest tick that can move anything; `None` while there is no timer.
+    #[must_use]
+    pub fn due(&self, cx: &Context<'_>, listening_since: Millis) -> Option<Millis> {
+        if self.newest.t == Millis::MIN {
+            return None;
+        }
+        let timers = (self.next != Millis::MAX)
+            .then(|| self.next.saturating_add(self.lag).saturating_add(GRACE_MS));
+        if !cx.rules.has_absent {
+            return timers;
+        }
+        let absent = cx.rules.rules.iter().enumerate().filter_map(|(index, rule)| {
+            let ms = rule.absent()?;
+            let raised = self.phase(index) != Phase::Normal;
+            (!raised).then(|| absent_due(self.newest.t, listening_since, ms))
+        });
+        absent.chain(timers).min()
+    }
+}
+
+/// By our own clock: we must have listened for all of that time.
+fn absent_due(newest: Millis, listening_since: Millis, ms: Millis) -> Millis {
+    newest.max(listening_since).saturating_add(ms).saturating_add(GRACE_MS)
+}
+
+impl Moment<'_> {
+    fn timer(&self, e: &mut Entry, timer: Timer, out: &mut Vec<Emitted>) {
+        let t = self.t;
+        match timer {
+            Timer::Lapse => self.lapse(e, out),
+            Timer::Hold => {
+                let start = e.start;
+                self.raise(e, t, start.t, (start, start.born(t)), out);
+            }
+            Timer::Clear => {
+                let born = e.start.born(t);
+                self.clear(e, (t, Cause::Condition, born), out);
+            }
+            Timer::Quiet => {
+                let born = e.last_true.born(t);
+                self.clear(e, (t, Cause::Quiet, born), out);
+            }
+            Timer::StepDown => {
+                let mut opened = Mark::NEVER;
+                for state in &mut e.steps {
+                    if let StepState::Falling(since) = *state
+                        && since.t.saturating_add(self.rule.clear_hold) <= t
+                    {
+                        opened = since;
+                        *state = StepState::Off;
+                    }
+                }
+                self.settle(e, t, opened.born(t), out);
+            }
+            Timer::Remind => {
+                let Some((due, count)) = e.remind else { return };
+                let every = self.rule.remind.unwrap_or(Millis::MAX);
+                e.remind = Some((due.saturating_add(every), count + 1));
+                if e.phase == Phase::Firing {
+                    // Repeats of one alarm without device time differ by their number.
+                    let mut mark = e.raised_by;
+                    if mark.raw != ids::Id(0) {
+                        mark.raw = ids::output(mark.raw, count + 1);
+                    }
+                    self.remind(e, t, mark.born(t), out);
+                }
+            }
+        }
+    }
+
+    /// The newest sample is too old to count.
+    fn lapse(&self, e: &mut Entry, out: &mut Vec<Emitted>) {
+        match (e.phase, self.rule.missing) {
+            (Phase::Pending, _) => e.rest(),
+            (_, MissingPolicy::Clear) => {
+                let born = e.seen.born(self.t);
+                self.clear(e, (self.t, Cause::Missing, born), out);
+            }
+            _ => {
+                // One good sample before a silence proves no end, of the alarm or of a step.
+                e.phase = Phase::Firing;
+                e.stale = true;
+                for state in &mut e.steps {
+                    if *state != StepState::Off {
+                        *state = StepState::On;
+                    }
+                }
+            }
+        }
+    }
+}
