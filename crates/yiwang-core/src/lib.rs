@@ -14,3 +14,4 @@ pub mod rules;
 pub mod sample;
 pub mod thing;
 pub mod topic;
+mod validate;

@@ -3,14 +3,50 @@
 //! A codec is compiled once with its product and run many times; in the steady state nothing here allocates and every
 //! byte of a message is verified. Bad input is a [`Fault`], never a panic, on any bytes. This module refuses to look
 //! at the device, the registry and the clock: the time of reception comes in with the message.
+//!
+//! `up/property` and `up/event/{id}` carry native bodies; `up/raw` carries what the product's own codec reads.
+
+pub(crate) mod binary;
+pub(crate) mod decimal;
+mod fault;
+pub(crate) mod json;
+pub(crate) mod mapped;
+pub(crate) mod native;
+pub(crate) mod plan;
+pub(crate) mod value;
 
 use crate::record::{BodyKind, Millis, QuarantineReason};
 use crate::sample::{Samples, Span};
-use crate::thing::Product;
+use crate::thing::{IdentityKind, Product};
+use crate::validate::{Clock, Intake, Policy, Workspace};
 
-/// How `up/raw` bodies are read; native bodies (`up/property`, `up/event/…`) need no program.
-#[derive(Debug)]
-pub struct Codec {}
+use binary::Binary;
+use fault::Cause;
+use mapped::Mapped;
+use native::Native;
+use plan::Plan;
+use value::Convert;
+
+/// The compiled codecs of a product.
+#[derive(Debug, Default)]
+pub struct Codec {
+    pub(crate) properties: Plan,
+    pub(crate) events: Vec<Plan>,
+    pub(crate) native: Convert,
+    pub(crate) program: Program,
+}
+
+/// How `up/raw` bodies are read.
+#[derive(Debug, Default)]
+pub(crate) enum Program {
+    /// Not at all.
+    #[default]
+    None,
+    /// Vendor JSON.
+    Mapped(Mapped),
+    /// A fixed layout.
+    Binary(Binary),
+}
 
 /// One message to decode.
 #[derive(Clone, Copy, Debug)]
@@ -63,14 +99,14 @@ pub enum MessageId {
     Place,
 }
 
-/// Why a message could not become samples. The arena keeps the text of its `identity` and nothing else.
+/// Why a message could not become samples. The arena keeps its text, for the `identity`, and no set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Stable reason.
     pub reason: QuarantineReason,
     /// Path, what was expected, what was found.
     pub detail: String,
-    /// Where in the body, e.g. `/params/level`; empty for the whole.
+    /// Where in the body: an identifier or the name of a field; empty for the whole.
     pub field: String,
     /// The message id, where it could still be read.
     pub identity: MessageId,
@@ -78,15 +114,30 @@ pub struct Fault {
     pub verdict_wanted: bool,
 }
 
-/// Working memory of decoding, reused from message to message; empty between messages.
+/// Working memory of decoding, reused from message to message.
 #[derive(Debug, Default)]
-pub struct Scratch {}
+pub struct Scratch {
+    work: Workspace,
+    seen: Vec<bool>,
+}
+
+/// What a body says beside its values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fields {
+    pub(crate) boot: Option<u64>,
+    pub(crate) seq: Option<u64>,
+    pub(crate) id: Option<Span>,
+    pub(crate) ts: Option<Millis>,
+    pub(crate) ack: bool,
+    pub(crate) backfill: bool,
+    pub(crate) device: Option<Span>,
+}
 
 impl Product {
     /// Decodes and validates one message into `out`, which is cleared first: sets in ascending `t`, none equal, flagged.
     ///
     /// A set may hold two values of one property where the message carries two for one instant: in message order,
-    /// "latest" keeps the first.
+    /// "latest" keeps the first. An event always has a set; other messages may have none: a sign of life.
     ///
     /// # Errors
     /// The [`Fault`] with which the message goes to quarantine.
@@ -96,14 +147,109 @@ impl Product {
         scratch: &mut Scratch,
         out: &mut Samples,
     ) -> Result<Header, Fault> {
-        let _ = (message, scratch);
         out.clear();
-        Err(Fault {
-            reason: QuarantineReason::Codec,
-            detail: String::from("not decoded yet"),
-            field: String::new(),
-            identity: MessageId::Place,
-            verdict_wanted: false,
+        let event = match message.kind {
+            BodyKind::Event => Some(self.event_of(message.path)?),
+            BodyKind::Other => return Ok(Header::empty()),
+            BodyKind::Property | BodyKind::Raw => None,
+        };
+        let plan = match event {
+            Some(index) => &self.codec.events[usize::from(index)],
+            None => &self.codec.properties,
+        };
+        let policy = Policy { strict: self.strict, unknown: self.unknown };
+        let mut intake = Intake::new(plan, policy, out, &mut scratch.work);
+        let read = self.read(message, &mut intake, &mut scratch.seen);
+        let fields = match read {
+            Ok(fields) => fields,
+            Err(cause) => {
+                intake.out.clear();
+                return Err(cause.fault());
+            }
+        };
+        let identity = identity(self.access.identity, &fields, intake.first_time());
+        if let Some(finding) = intake.verdict() {
+            let cause = Cause::Finding(finding, plan);
+            let mut fault = cause.fault_in(intake.out);
+            fault.identity = identity;
+            fault.verdict_wanted = fields.ack;
+            intake.out.values.clear();
+            return Err(fault);
+        }
+        let clock = Clock {
+            policy: self.time,
+            received_at: message.received_at,
+            body: fields.ts,
+            backfill: fields.backfill,
+        };
+        if event.is_some() {
+            intake.arrange_as_one(&clock);
+        } else {
+            intake.arrange(&clock);
+        }
+        Ok(Header {
+            identity,
+            backfill: fields.backfill,
+            verdict_wanted: fields.ack,
+            event,
+            device: fields.device,
+            dropped: intake.dropped,
         })
     }
+
+    fn read(
+        &self,
+        message: &Message<'_>,
+        intake: &mut Intake<'_>,
+        seen: &mut Vec<bool>,
+    ) -> Result<Fields, Cause<'static>> {
+        let event = message.kind == BodyKind::Event;
+        match (&self.codec.program, message.kind) {
+            (Program::None, BodyKind::Raw) => Err(Cause::NoCodec),
+            (Program::Mapped(mapped), BodyKind::Raw) => {
+                mapped.read(message.payload, intake, seen).map_err(Cause::Json)
+            }
+            (Program::Binary(binary), BodyKind::Raw) => {
+                binary.read(message.payload, intake).map_err(Cause::Binary)
+            }
+            _ => Native::read(message.payload, intake, &self.codec.native, event)
+                .map_err(Cause::Json),
+        }
+    }
+
+    fn event_of(&self, path: &str) -> Result<u16, Fault> {
+        let name = path.strip_prefix("event/").unwrap_or(path);
+        self.event_index(name).ok_or_else(|| Cause::NoEvent(name).fault())
+    }
+}
+
+impl Header {
+    const fn empty() -> Self {
+        Self {
+            identity: MessageId::Place,
+            backfill: false,
+            verdict_wanted: false,
+            event: None,
+            device: None,
+            dropped: 0,
+        }
+    }
+}
+
+/// The first id that applies (devices 2.5), from the kind on that the product declares. Without any device time the
+/// content is no id: two equal reports of a device without a clock are two reports.
+fn identity(kind: IdentityKind, fields: &Fields, first: Option<Millis>) -> MessageId {
+    let content = fields.ts.or(first).map(|ts| MessageId::Content { ts });
+    let text = fields.id.map(MessageId::Text);
+    let sequence = match (fields.boot, fields.seq) {
+        (Some(boot), Some(seq)) => Some(MessageId::Sequence { boot, seq }),
+        _ => None,
+    };
+    let applies = match kind {
+        IdentityKind::Sequence => sequence.or(text).or(content),
+        IdentityKind::MessageId => text.or(content),
+        IdentityKind::Content => content,
+        IdentityKind::None => None,
+    };
+    applies.unwrap_or(MessageId::Place)
 }

@@ -5,6 +5,13 @@
 //! are compiled by `rules`. This module refuses to touch files, registries and device state.
 
 mod alarm;
+mod load;
+mod load_alarms;
+mod load_codec;
+mod load_properties;
+pub(crate) mod node;
+mod unit;
+mod vectors;
 
 use crate::codec::Codec;
 use crate::ids::Id;
@@ -73,8 +80,7 @@ impl Product {
     /// Checks and compiles a product file and runs its test vectors; every problem with its line, `None` on any error.
     #[must_use]
     pub fn load(file: &str, text: &str) -> (Option<Self>, Vec<Problem>) {
-        let _ = (file, text);
-        (None, Vec::new())
+        load::load(file, text)
     }
 
     /// Index of the property with this identifier.

@@ -1,0 +1,539 @@
+//! A strict JSON cursor: one pass, no tree, no allocation, every byte verified.
+//!
+//! It accepts exactly the texts of RFC 8259 (the tests compare it with serde_json) within the limits of devices
+//! section 9, and breaks off at the first byte that does not fit. It refuses to know what a value means.
+
+use super::decimal::Decimal;
+
+/// Deepest nesting of objects and arrays.
+pub(crate) const DEPTH_MAX: u32 = 32;
+/// Most bytes of a string after its escapes are resolved.
+pub(crate) const STRING_BYTES_MAX: usize = 8 * 1024;
+/// Most members of one object.
+pub(crate) const KEYS_MAX: u32 = 500;
+/// Most digits of a number, its exponent included.
+pub(crate) const DIGITS_MAX: usize = 64;
+
+/// Why reading broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// Not JSON: what was expected at which byte.
+    Syntax {
+        /// Offset of the byte.
+        at: u32,
+        /// What was expected there.
+        expected: &'static str,
+    },
+    /// JSON beyond a limit.
+    Limit {
+        /// Offset of the byte.
+        at: u32,
+        /// Which limit.
+        limit: &'static str,
+    },
+}
+
+/// A string as it stands between its quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Text<'a> {
+    /// The characters, escapes unresolved and verified.
+    pub(crate) raw: &'a str,
+    /// Whether there are escapes.
+    pub(crate) escaped: bool,
+}
+
+impl Text<'_> {
+    /// Whether it is this name, however it is written.
+    #[inline]
+    pub(crate) fn is(self, name: &str) -> bool {
+        if self.escaped { self.to_vec() == name.as_bytes() } else { self.raw == name }
+    }
+
+    #[cold]
+    fn to_vec(self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.append_to(&mut text);
+        text
+    }
+
+    /// Number of bytes with its escapes resolved.
+    pub(crate) fn len(self) -> usize {
+        if self.escaped { self.to_vec().len() } else { self.raw.len() }
+    }
+
+    /// Appends the text with its escapes resolved.
+    pub(crate) fn append_to(self, out: &mut Vec<u8>) {
+        if self.escaped {
+            unescape(self.raw.as_bytes(), out);
+        } else {
+            out.extend_from_slice(self.raw.as_bytes());
+        }
+    }
+}
+
+/// A number as it stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Number<'a> {
+    /// The digits, where all fit into 64 bits.
+    mantissa: Option<u64>,
+    negative: bool,
+    exponent: i32,
+    /// Neither fraction nor exponent.
+    plain: bool,
+    /// The characters.
+    pub(crate) raw: &'a str,
+}
+
+impl Number<'_> {
+    /// The exact value, where its digits fit.
+    pub(crate) fn decimal(&self) -> Option<Decimal> {
+        let mantissa = i128::from(self.mantissa?);
+        let mantissa = if self.negative { -mantissa } else { mantissa };
+        Some(Decimal { mantissa, exponent: self.exponent })
+    }
+
+    /// The nearest double; infinite where it is too large.
+    pub(crate) fn to_f64(self) -> f64 {
+        match self.decimal() {
+            // Minus zero keeps its sign only through its text.
+            Some(decimal) if decimal.mantissa != 0 => decimal.to_f64(),
+            _ => self.raw.parse().unwrap_or(f64::NAN),
+        }
+    }
+
+    /// The integer it is, where it is one and fits.
+    pub(crate) fn to_i64(self) -> Option<i64> {
+        if self.plain
+            && let Some(mantissa) = self.mantissa
+            && let Ok(value) = i64::try_from(mantissa)
+        {
+            return Some(if self.negative { -value } else { value });
+        }
+        self.decimal()?.to_i64()
+    }
+
+    /// The integer it is; one that is too large becomes the largest, since no clock is right there anyway.
+    pub(crate) fn to_i64_saturating(self) -> Option<i64> {
+        let bound = if self.negative { i64::MIN } else { i64::MAX };
+        self.to_i64().or(self.plain.then_some(bound))
+    }
+
+    /// The counter it is.
+    pub(crate) fn to_u64(self) -> Option<u64> {
+        if self.plain && !self.negative {
+            return self.mantissa;
+        }
+        self.to_i64().and_then(|value| u64::try_from(value).ok())
+    }
+}
+
+/// A place in a text.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// Bytes that end the plain part of a string: control characters, the quote, the backslash.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        stops[byte] = true;
+        byte += 1;
+    }
+    stops[b'"' as usize] = true;
+    stops[b'\\' as usize] = true;
+    stops
+};
+
+impl<'a> Cursor<'a> {
+    /// At the first byte of a payload, which must be UTF-8.
+    pub(crate) fn new(payload: &'a [u8]) -> Result<Self, Break> {
+        match std::str::from_utf8(payload) {
+            Ok(text) => Ok(Self::over(text)),
+            Err(error) => {
+                Err(Break::Syntax { at: error.valid_up_to() as u32, expected: "UTF-8 text" })
+            }
+        }
+    }
+
+    /// At the first byte of a text.
+    pub(crate) fn over(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Offset of the next byte.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The text from an earlier offset up to here.
+    pub(crate) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// A second cursor at an earlier offset.
+    pub(crate) fn back_at(&self, start: usize) -> Self {
+        Self { text: self.text, at: start }
+    }
+
+    /// The next byte that is no white space; 0 at the end, which is never valid there.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> u8 {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(byte) => return *byte,
+                None => return 0,
+            }
+        }
+    }
+
+    /// Takes this byte, white space before it included.
+    #[inline]
+    pub(crate) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Break> {
+        if self.peek() != byte {
+            return Err(self.syntax(expected));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Nothing but white space may follow.
+    pub(crate) fn end(&mut self) -> Result<(), Break> {
+        let _ = self.peek();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.syntax("the end")) }
+    }
+
+    /// After an opening bracket: whether the container has a first item. Takes the closing bracket if not.
+    #[inline]
+    pub(crate) fn first(&mut self, close: u8) -> bool {
+        let empty = self.peek() == close;
+        self.at += usize::from(empty);
+        !empty
+    }
+
+    /// After an item: whether another one follows. Takes the comma or the closing bracket.
+    #[inline]
+    pub(crate) fn next(&mut self, close: u8) -> Result<bool, Break> {
+        let byte = self.peek();
+        if byte == b',' || byte == close {
+            self.at += 1;
+            Ok(byte == b',')
+        } else {
+            Err(self.syntax("a comma or the closing bracket"))
+        }
+    }
+
+    /// A member's key and its colon.
+    #[inline]
+    pub(crate) fn key(&mut self) -> Result<Text<'a>, Break> {
+        if self.peek() != b'"' {
+            return Err(self.syntax("a key in quotes"));
+        }
+        let key = self.string()?;
+        self.expect(b':', "a colon")?;
+        Ok(key)
+    }
+
+    /// Takes `name` and its colon where exactly these bytes stand next; the member order that was expected.
+    #[inline]
+    pub(crate) fn key_is(&mut self, name: &str) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let matches = rest.len() > name.len() + 3
+            && rest[0] == b'"'
+            && rest[1..].starts_with(name.as_bytes())
+            && rest[name.len() + 1] == b'"'
+            && rest[name.len() + 2] == b':';
+        self.at += if matches { name.len() + 3 } else { 0 };
+        matches
+    }
+
+    /// A string; the quote stands next.
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Text<'a>, Break> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut at = start;
+        let mut escapes_saved = 0;
+        loop {
+            match bytes.get(at) {
+                Some(byte) if !STOPS[usize::from(*byte)] => at += 1,
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    let escape = self.escape(at)?;
+                    escapes_saved += escape.read - escape.written;
+                    at += escape.read;
+                }
+                _ => return Err(Break::Syntax { at: at as u32, expected: "the closing quote" }),
+            }
+        }
+        self.at = at + 1;
+        if at - start - escapes_saved > STRING_BYTES_MAX {
+            return Err(Break::Limit { at: start as u32, limit: "string longer than 8 KiB" });
+        }
+        Ok(Text { raw: &self.text[start..at], escaped: escapes_saved > 0 })
+    }
+
+    /// Verifies one escape at this offset.
+    #[cold]
+    fn escape(&self, at: usize) -> Result<Escape, Break> {
+        let fault = Break::Syntax { at: at as u32, expected: "a valid escape" };
+        let bytes = self.text.as_bytes();
+        match bytes.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                Ok(Escape { read: 2, written: 1 })
+            }
+            Some(b'u') => {
+                let (character, read) = unicode(bytes, at).ok_or(fault)?;
+                Ok(Escape { read, written: character.len_utf8() })
+            }
+            _ => Err(fault),
+        }
+    }
+
+    /// A number; its first byte stands next.
+    #[inline]
+    pub(crate) fn number(&mut self) -> Result<Number<'a>, Break> {
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let negative = bytes.get(start) == Some(&b'-');
+        let mut digits = Digits { bytes, at: start + usize::from(negative), value: 0, count: 0 };
+        let whole = digits.at;
+        let whole_count = digits.run();
+        if whole_count == 0 || (whole_count > 1 && bytes[whole] == b'0') {
+            return Err(Break::Syntax { at: whole as u32, expected: "a number" });
+        }
+        let mut exponent = 0_i32;
+        let mut plain = true;
+        if bytes.get(digits.at) == Some(&b'.') {
+            plain = false;
+            digits.at += 1;
+            let count = digits.run();
+            if count == 0 {
+                return Err(Break::Syntax { at: digits.at as u32, expected: "a digit" });
+            }
+            exponent = -(count as i32);
+        }
+        let mantissa = (digits.count <= 19).then_some(digits.value);
+        let (mut at, mut count) = (digits.at, digits.count);
+        if matches!(bytes.get(at), Some(b'e' | b'E')) {
+            plain = false;
+            let power = self.power(at + 1)?;
+            exponent = exponent.saturating_add(power.value);
+            at = power.at;
+            count += power.count;
+        }
+        if count > DIGITS_MAX {
+            return Err(Break::Limit { at: start as u32, limit: "number of more than 64 digits" });
+        }
+        self.at = at;
+        Ok(Number { mantissa, negative, exponent, plain, raw: &self.text[start..at] })
+    }
+
+    fn power(&self, at: usize) -> Result<Power, Break> {
+        let bytes = self.text.as_bytes();
+        let sign = bytes.get(at).copied();
+        let start = at + usize::from(matches!(sign, Some(b'-' | b'+')));
+        let mut digits = Digits { bytes, at: start, value: 0, count: 0 };
+        if digits.run() == 0 {
+            return Err(Break::Syntax { at: digits.at as u32, expected: "a digit" });
+        }
+        // Far beyond every double, and far from overflow.
+        let value = if digits.count > 5 { 99_999 } else { digits.value as i32 };
+        let value = if sign == Some(b'-') { -value } else { value };
+        Ok(Power { value, at: digits.at, count: digits.count })
+    }
+
+    /// `true`, `false` or `null`; its first letter stands next.
+    #[inline]
+    pub(crate) fn word(&mut self, word: &'static str) -> Result<(), Break> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(self.syntax("a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    /// Reads over any value, which stands inside `depth` containers, and says what it was.
+    pub(crate) fn skip(&mut self, depth: u32) -> Result<&'static str, Break> {
+        let found = match self.peek() {
+            b'{' => "object",
+            b'[' => "array",
+            _ => return self.skip_scalar(),
+        };
+        let mut open = Open { kinds: 0, counts: [0; DEPTH_MAX as usize], depth: 0 };
+        loop {
+            // A value stands next.
+            let byte = self.peek();
+            let more = if byte == b'{' || byte == b'[' {
+                self.at += 1;
+                if depth + open.depth >= DEPTH_MAX {
+                    return Err(self.limit("nesting deeper than 32"));
+                }
+                open.push(byte == b'{');
+                self.first(open.close())
+            } else {
+                self.skip_scalar()?;
+                self.next(open.close())?
+            };
+            if !self.unwind(&mut open, more)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Leaves finished containers and reads the next key; `false` when the outermost one is finished.
+    fn unwind(&mut self, open: &mut Open, mut more: bool) -> Result<bool, Break> {
+        while !more {
+            open.depth -= 1;
+            open.kinds >>= 1;
+            if open.depth == 0 {
+                return Ok(false);
+            }
+            more = self.next(open.close())?;
+        }
+        if open.close() == b'}' {
+            if open.count() > KEYS_MAX {
+                return Err(self.limit("more than 500 keys"));
+            }
+            self.key()?;
+        }
+        Ok(true)
+    }
+
+    fn skip_scalar(&mut self) -> Result<&'static str, Break> {
+        match self.peek() {
+            b'"' => self.string().map(|_| "text"),
+            b'-' | b'0'..=b'9' => self.number().map(|_| "number"),
+            b't' => self.word("true").map(|()| "bool"),
+            b'f' => self.word("false").map(|()| "bool"),
+            b'n' => self.word("null").map(|()| "null"),
+            _ => Err(self.syntax("a value")),
+        }
+    }
+
+    /// A break at the next byte.
+    #[cold]
+    pub(crate) fn syntax(&self, expected: &'static str) -> Break {
+        Break::Syntax { at: self.at as u32, expected }
+    }
+
+    /// A limit passed at the next byte.
+    #[cold]
+    pub(crate) fn limit(&self, limit: &'static str) -> Break {
+        Break::Limit { at: self.at as u32, limit }
+    }
+}
+
+/// The containers that [`Cursor::skip`] is in: one bit each, innermost lowest; 1 is an object.
+struct Open {
+    kinds: u64,
+    counts: [u32; DEPTH_MAX as usize],
+    depth: u32,
+}
+
+impl Open {
+    fn push(&mut self, object: bool) {
+        self.kinds = self.kinds << 1 | u64::from(object);
+        self.counts[self.depth as usize] = 0;
+        self.depth += 1;
+    }
+
+    fn close(&self) -> u8 {
+        if self.kinds & 1 == 1 { b'}' } else { b']' }
+    }
+
+    /// Counts one more member of the innermost object.
+    fn count(&mut self) -> u32 {
+        let count = &mut self.counts[self.depth as usize - 1];
+        *count += 1;
+        *count
+    }
+}
+
+struct Escape {
+    read: usize,
+    written: usize,
+}
+
+struct Power {
+    value: i32,
+    at: usize,
+    count: usize,
+}
+
+/// Runs of digits, gathered into one value; leading zeros count as digits of the text but not of the value.
+struct Digits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    value: u64,
+    count: usize,
+}
+
+impl Digits<'_> {
+    /// Takes digits and says how many.
+    #[inline]
+    fn run(&mut self) -> usize {
+        let start = self.at;
+        while let Some(byte) = self.bytes.get(self.at) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            self.value = self.value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            self.at += 1;
+        }
+        self.count += self.at - start;
+        self.at - start
+    }
+}
+
+/// The character of `\uXXXX` at this offset, a pair of surrogates included, and the bytes read.
+fn unicode(bytes: &[u8], at: usize) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = bytes.get(at..at + 6)?;
+        if digits[0] != b'\\' || digits[1] != b'u' {
+            return None;
+        }
+        digits[2..].iter().try_fold(0_u32, |value, digit| {
+            char::from(*digit).to_digit(16).map(|digit| value << 4 | digit)
+        })
+    };
+    let first = unit(at)?;
+    if !(0xD800..0xDC00).contains(&first) {
+        // A lone trailing surrogate is no character.
+        return char::from_u32(first).map(|character| (character, 6));
+    }
+    let second = unit(at + 6).filter(|second| (0xDC00..0xE000).contains(second))?;
+    let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+    char::from_u32(code).map(|character| (character, 12))
+}
+
+/// Resolves verified escapes.
+fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let escape = rest.get(at + 1).copied().unwrap_or(b'\\');
+        let mut read = 2;
+        match escape {
+            b'b' => out.push(8),
+            b'f' => out.push(12),
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
+            b'u' => {
+                let (character, length) = unicode(rest, at).unwrap_or(('\u{fffd}', 6));
+                read = length;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            other => out.push(other),
+        }
+        rest = rest.get(at + read..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+}
