@@ -1,0 +1,197 @@
+//! One write transaction or one read, on either engine.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor as _, Postgres, SqlStr, Sqlite, Transaction};
+use tokio::time::timeout;
+
+use super::value::{
+    postgres_arguments, postgres_columns, postgres_row, sqlite_arguments, sqlite_row,
+};
+use super::{Engine, Kind, Value};
+use crate::Error;
+
+/// Rows of neutral values.
+pub(crate) type Rows = Vec<Vec<Value<'static>>>;
+
+impl Engine {
+    /// All rows of a statement, outside any transaction.
+    pub(crate) async fn rows(
+        &self,
+        sql: SqlStr,
+        values: Vec<Value<'_>>,
+        kinds: &[Kind],
+    ) -> Result<Rows, Error> {
+        match self {
+            Self::Sqlite { read, .. } => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let rows = read.fetch_all(query).await.map_err(Error::sqlite)?;
+                rows.iter().map(|row| sqlite_row(row, kinds)).collect()
+            }
+            Self::Postgres { pool, limits } => {
+                let connection = pool.acquire().await.map_err(Error::postgres)?;
+                let mut link = PostgresLink::new(connection, limits.call_max);
+                let rows = link.rows(sql, values, kinds).await?;
+                link.keep();
+                Ok(rows)
+            }
+        }
+    }
+}
+
+/// An open write transaction; dropped without `commit`, it never happened.
+pub(crate) enum Link {
+    /// sqlx rolls back on drop.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// The server rolls back when the connection closes, which drop does.
+    Postgres(PostgresLink),
+}
+
+impl Link {
+    pub(crate) async fn begin(engine: &Engine) -> Result<Self, Error> {
+        match engine {
+            Engine::Sqlite { write, .. } => {
+                let begun = write.begin_with("BEGIN IMMEDIATE").await;
+                begun.map(Self::Sqlite).map_err(Error::sqlite)
+            }
+            Engine::Postgres { pool, limits } => {
+                let connection = pool.acquire().await.map_err(Error::postgres)?;
+                let mut link = PostgresLink::new(connection, limits.call_max);
+                link.plain("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+                Ok(Self::Postgres(link))
+            }
+        }
+    }
+
+    /// Runs a statement; says how many rows it touched.
+    pub(crate) async fn run(&mut self, sql: SqlStr, values: Vec<Value<'_>>) -> Result<u64, Error> {
+        match self {
+            Self::Sqlite(link) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let done = (&mut **link).execute(query).await.map_err(Error::sqlite)?;
+                Ok(done.rows_affected())
+            }
+            Self::Postgres(link) => link.run(sql, postgres_arguments(values)?).await,
+        }
+    }
+
+    /// Runs a bulk statement of PostgreSQL over whole columns.
+    pub(crate) async fn run_columns(
+        link: &mut PostgresLink,
+        sql: SqlStr,
+        values: &[Value<'_>],
+        kinds: &[Kind],
+    ) -> Result<u64, Error> {
+        link.run(sql, postgres_columns(values, kinds)?).await
+    }
+
+    /// All rows of a statement.
+    pub(crate) async fn rows(
+        &mut self,
+        sql: SqlStr,
+        values: Vec<Value<'_>>,
+        kinds: &[Kind],
+    ) -> Result<Rows, Error> {
+        match self {
+            Self::Sqlite(link) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let rows = (&mut **link).fetch_all(query).await.map_err(Error::sqlite)?;
+                rows.iter().map(|row| sqlite_row(row, kinds)).collect()
+            }
+            Self::Postgres(link) => link.rows(sql, values, kinds).await,
+        }
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(link) => link.commit().await.map_err(Error::sqlite),
+            Self::Postgres(mut link) => {
+                link.plain("COMMIT").await?;
+                link.keep();
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) async fn rollback(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(link) => link.rollback().await.map_err(Error::sqlite),
+            Self::Postgres(mut link) => {
+                link.plain("ROLLBACK").await?;
+                link.keep();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A connection that is closed on drop unless it was found sound at the end.
+pub(crate) struct PostgresLink {
+    connection: Option<PoolConnection<Postgres>>,
+    call_max: Duration,
+}
+
+impl PostgresLink {
+    fn new(connection: PoolConnection<Postgres>, call_max: Duration) -> Self {
+        Self { connection: Some(connection), call_max }
+    }
+
+    /// The connection is in a known state: back to the pool.
+    fn keep(mut self) {
+        drop(self.connection.take());
+    }
+
+    fn connection(&mut self) -> &mut PoolConnection<Postgres> {
+        self.connection.as_mut().expect("the connection is taken only by keep and drop")
+    }
+
+    async fn plain(&mut self, sql: &'static str) -> Result<(), Error> {
+        let call_max = self.call_max;
+        let call = self.connection().execute(sqlx::raw_sql(sql));
+        within(call_max, call).await.map(|_| ())
+    }
+
+    async fn run(
+        &mut self,
+        sql: SqlStr,
+        arguments: sqlx::postgres::PgArguments,
+    ) -> Result<u64, Error> {
+        let call_max = self.call_max;
+        let call = self.connection().execute(sqlx::query_with(sql, arguments));
+        within(call_max, call).await.map(|done| done.rows_affected())
+    }
+
+    async fn rows(
+        &mut self,
+        sql: SqlStr,
+        values: Vec<Value<'_>>,
+        kinds: &[Kind],
+    ) -> Result<Rows, Error> {
+        let call_max = self.call_max;
+        let query = sqlx::query_with(sql, postgres_arguments(values)?);
+        let rows = within(call_max, self.connection().fetch_all(query)).await?;
+        rows.iter().map(|row| postgres_row(row, kinds)).collect()
+    }
+}
+
+impl Drop for PostgresLink {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
+        }
+    }
+}
+
+async fn within<T>(
+    call_max: Duration,
+    call: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match timeout(call_max, call).await {
+        Ok(answer) => answer.map_err(Error::postgres),
+        Err(_) => Err(Error::Unreachable {
+            engine: "postgres",
+            reason: format!("no answer within {} s", call_max.as_secs()),
+        }),
+    }
+}
