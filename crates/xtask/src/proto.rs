@@ -6,13 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use prost::Message;
 
-/// Every proto file, relative to `proto/`.
-const PROTOS: [&str; 3] = [
-    "yiwang/record/v1/record.proto",
-    "yiwang/incident/v1/incident.proto",
-    "yiwang/admin/v1/admin.proto",
-];
-
 /// Writes the generated code where it differs.
 ///
 /// # Errors
@@ -43,7 +36,9 @@ pub fn outdated(root: &Path) -> anyhow::Result<BTreeMap<PathBuf, Vec<u8>>> {
 }
 
 fn generate(include: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let protos = PROTOS.map(|name| include.join(name));
+    let mut protos = Vec::new();
+    find(include, &mut protos)?;
+    protos.sort();
     let descriptors = protox::compile(&protos, [include]).context("failed to compile proto/")?;
     let folder = tempfile::tempdir()?;
     tonic_prost_build::configure()
@@ -59,6 +54,20 @@ fn generate(include: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     }
     files.insert("descriptors.bin".to_owned(), descriptors.encode_to_vec());
     Ok(files)
+}
+
+/// Collects every proto file below a folder.
+fn find(folder: &Path, protos: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder);
+    for entry in entries.with_context(|| format!("failed to read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find(&path, protos)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            protos.push(path);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use prost::Message;
 use yiwang_core::ids::Id;
+use yiwang_core::incident::OutboxRow;
 use yiwang_core::record::{
     AlarmSeverity, BodyKind, Lane, Point, QuarantineReason, Raw, Signal, SignalKind,
 };
@@ -54,6 +55,10 @@ pub fn signal_from_bytes(bytes: &[u8]) -> Result<Signal, Malformed> {
     let severity = AlarmSeverity::parse(&wire.severity)
         .ok_or_else(|| malformed(format!("severity {}", wire.severity)))?;
     let text = |text: String| (!text.is_empty()).then_some(text);
+    let reading = match wire.reading.len() {
+        0 => None,
+        _ => Some(id(&wire.reading).ok_or_else(|| malformed("a reading id".to_owned()))?),
+    };
     Ok(Signal {
         source: wire.source,
         event_id: wire.event_id,
@@ -70,7 +75,7 @@ pub fn signal_from_bytes(bytes: &[u8]) -> Result<Signal, Malformed> {
         point: wire.point.map(|point| Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }),
         cause: wire.cause,
         text: wire.text,
-        reading: wire.reading.try_into().ok().map(Id::from_bytes),
+        reading,
     })
 }
 
@@ -110,6 +115,38 @@ pub fn quarantine_to_bytes(raw: &Raw<'_>, note: &QuarantineNote<'_>) -> Vec<u8> 
         attempts: note.attempts,
     }
     .encode_to_vec()
+}
+
+/// The bytes of a change of an incident, for the `incidents` topic. `seq` is the number that the store gave it.
+#[must_use]
+pub fn change_to_bytes(seq: i64, row: &OutboxRow) -> Vec<u8> {
+    let view = &row.view;
+    v1::IncidentChange {
+        seq,
+        incident: row.incident.to_bytes().to_vec(),
+        no: view.no.clone(),
+        version: row.version,
+        kind: row.kind.as_str().to_owned(),
+        action: row.action.as_str().to_owned(),
+        at: row.at,
+        state: view.state.as_str().to_owned(),
+        category: view.category.to_string(),
+        severity: view.severity.as_str().to_owned(),
+        title: view.title.clone(),
+        place: view.place.to_string(),
+        town: view.town.as_deref().unwrap_or_default().to_owned(),
+        desk: view.desk.to_string(),
+        lead: view.lead.as_deref().unwrap_or_default().to_owned(),
+        source: view.source.clone(),
+        event_id: view.event_id.clone(),
+        drill_id: row.drill_id.clone().unwrap_or_default(),
+    }
+    .encode_to_vec()
+}
+
+/// An id of 16 bytes.
+pub(crate) fn id(bytes: &[u8]) -> Option<Id> {
+    bytes.try_into().ok().map(Id::from_bytes)
 }
 
 pub(crate) fn lane_to_wire(lane: Lane) -> v1::Lane {

@@ -5,10 +5,14 @@
 //! anything: it turns bytes into the core's types and back.
 
 mod convert;
+pub mod status;
+pub mod view;
 pub mod wire;
+mod words;
 
 pub use convert::{
-    Malformed, QuarantineNote, quarantine_to_bytes, signal_from_bytes, signal_to_bytes,
+    Malformed, QuarantineNote, change_to_bytes, quarantine_to_bytes, signal_from_bytes,
+    signal_to_bytes,
 };
 
 /// Everything the services and messages are made of, for gRPC reflection.

@@ -2,10 +2,12 @@
 /// A unit by id and name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnitRef {
+    /// For example `310118102`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// For example 徐泾镇.
     #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
+    pub display_name: ::prost::alloc::string::String,
 }
 /// A point in integers of 1e-6 degree, in the district's datum.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -15,611 +17,299 @@ pub struct Point {
     #[prost(int32, tag = "2")]
     pub lat_e6: i32,
 }
-/// Where the incident is, from the district down; levels that are not known are absent.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Where the incident is. Levels that are not known are absent.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Place {
+    /// The deepest unit of the tree that holds the location (属地).
     #[prost(message, optional, tag = "1")]
-    pub district: ::core::option::Option<UnitRef>,
+    pub unit: ::core::option::Option<UnitRef>,
     #[prost(message, optional, tag = "2")]
-    pub town: ::core::option::Option<UnitRef>,
+    pub district: ::core::option::Option<UnitRef>,
     #[prost(message, optional, tag = "3")]
-    pub station: ::core::option::Option<UnitRef>,
+    pub town: ::core::option::Option<UnitRef>,
     #[prost(message, optional, tag = "4")]
-    pub village: ::core::option::Option<UnitRef>,
+    pub station: ::core::option::Option<UnitRef>,
     #[prost(message, optional, tag = "5")]
-    pub grid: ::core::option::Option<UnitRef>,
+    pub village: ::core::option::Option<UnitRef>,
     #[prost(message, optional, tag = "6")]
+    pub grid: ::core::option::Option<UnitRef>,
+    #[prost(message, optional, tag = "7")]
     pub point: ::core::option::Option<Point>,
-    /// ASSET, BORDER, POLYGON, NEAREST, STATED or CATCH_ALL.
-    #[prost(string, tag = "7")]
-    pub method: ::prost::alloc::string::String,
-    #[prost(string, tag = "8")]
-    pub confidence: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "9")]
-    pub candidates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "LocationMethod", tag = "8")]
+    pub method: i32,
+    #[prost(enumeration = "Confidence", tag = "9")]
+    pub confidence: i32,
+    /// Units on whose border it lies, each of which sees the incident.
+    #[prost(message, repeated, tag = "10")]
+    pub candidates: ::prost::alloc::vec::Vec<UnitRef>,
+    /// The asset's point lies in another village than its registered place.
+    #[prost(bool, tag = "11")]
+    pub conflict: bool,
 }
-/// What one unit has to do.
+/// Who did something: a person of a unit in a role, or the system.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Actor {
+    /// CLERK, LEADER, DISP, UNIT, CHECKER, SRC, SYS, …
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub unit: ::core::option::Option<UnitRef>,
+    /// Empty for the system and for sources.
+    #[prost(string, tag = "3")]
+    pub person: ::prost::alloc::string::String,
+}
+/// What one unit has to do for an incident.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Task {
+    /// Number within the incident, from 1.
     #[prost(uint32, tag = "1")]
     pub number: u32,
     #[prost(message, optional, tag = "2")]
     pub unit: ::core::option::Option<UnitRef>,
-    /// LEAD, ASSIST or CHECK.
-    #[prost(string, tag = "3")]
-    pub role: ::prost::alloc::string::String,
-    #[prost(bool, tag = "4")]
+    #[prost(enumeration = "TaskRole", tag = "3")]
+    pub role: i32,
+    #[prost(enumeration = "TaskState", tag = "4")]
+    pub state: i32,
+    /// An assist that must be done or waived before feedback.
+    #[prost(bool, tag = "5")]
     pub mandatory: bool,
-    /// SENT, ACKED, DONE, RETURNED, WAIVED or WITHDRAWN.
-    #[prost(string, tag = "5")]
-    pub state: ::prost::alloc::string::String,
+    /// Why it was sent: FILED, RETURNED, REASSIGN, ACK_MISSED, …
     #[prost(string, tag = "6")]
     pub cause: ::prost::alloc::string::String,
-    #[prost(int64, tag = "7")]
-    pub sent_at: i64,
-    #[prost(int64, tag = "8")]
-    pub acked_at: i64,
-    #[prost(int64, tag = "9")]
-    pub done_at: i64,
-    /// When its running clock will be spent; 0 when none runs.
-    #[prost(int64, tag = "10")]
-    pub due_at: i64,
-    #[prost(string, repeated, tag = "11")]
+    /// Why it ended; empty while it is live.
+    #[prost(string, tag = "7")]
+    pub end_cause: ::prost::alloc::string::String,
+    /// Persons who acted on it, in order.
+    #[prost(string, repeated, tag = "8")]
     pub persons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "12")]
+    #[prost(string, tag = "9")]
     pub note: ::prost::alloc::string::String,
+    /// References of evidence.
+    #[prost(string, repeated, tag = "10")]
+    pub evidence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "11")]
+    pub send_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "12")]
+    pub ack_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "13")]
+    pub done_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "14")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its running ACK or HANDLE clock will be spent.
+    #[prost(message, optional, tag = "15")]
+    pub due_time: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// One incident as a unit with sight may see it. Times are ms since 1970 UTC, 0 for "not yet".
+/// A budget of time being spent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Clock {
+    #[prost(enumeration = "ClockKind", tag = "1")]
+    pub kind: i32,
+    /// Number of the task it belongs to; 0 when it is the incident's or a request's.
+    #[prost(uint32, tag = "2")]
+    pub task: u32,
+    /// How much may be spent, and what was spent when it was last paused or started.
+    #[prost(int64, tag = "3")]
+    pub budget_ms: i64,
+    #[prost(int64, tag = "4")]
+    pub consumed_ms: i64,
+    #[prost(bool, tag = "5")]
+    pub running: bool,
+    /// Working calendar; empty when it counts around the clock.
+    #[prost(string, tag = "6")]
+    pub calendar: ::prost::alloc::string::String,
+    /// When its next rung fires; absent when it is paused.
+    #[prost(message, optional, tag = "7")]
+    pub next_rung_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was first spent; latched.
+    #[prost(message, optional, tag = "8")]
+    pub overdue_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// One case that people work on, as a unit with sight may see it. Nothing personal stands in it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Incident {
-    /// 32 hex digits.
+    /// Resource name: `incidents/` and 32 hex digits.
     #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// 310118-yyyymmdd-nnnnnn
+    pub name: ::prost::alloc::string::String,
+    /// Number for people: `310118-yyyymmdd-nnnnnn`.
     #[prost(string, tag = "2")]
     pub no: ::prost::alloc::string::String,
-    /// Version as text; send it back as `etag` of a command.
-    #[prost(string, tag = "3")]
-    pub etag: ::prost::alloc::string::String,
-    #[prost(int64, tag = "4")]
+    /// Grows by one with every change.
+    #[prost(int64, tag = "3")]
     pub version: i64,
+    /// The version as text: send it back with a command.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
     #[prost(enumeration = "State", tag = "5")]
     pub state: i32,
+    /// Dotted code of the category list, and its name.
     #[prost(string, tag = "6")]
     pub category: ::prost::alloc::string::String,
     #[prost(string, tag = "7")]
-    pub category_name: ::prost::alloc::string::String,
-    #[prost(enumeration = "Severity", tag = "8")]
-    pub severity: i32,
-    /// 1 (特别重大) to 4 (一般), 0 for none.
-    #[prost(uint32, tag = "9")]
-    pub level: u32,
-    #[prost(string, tag = "10")]
-    pub title: ::prost::alloc::string::String,
-    #[prost(string, tag = "11")]
-    pub text: ::prost::alloc::string::String,
-    #[prost(bool, tag = "12")]
+    pub category_display_name: ::prost::alloc::string::String,
+    /// `list@version` of the category list it was opened under.
+    #[prost(string, tag = "8")]
+    pub category_list: ::prost::alloc::string::String,
+    /// 联勤联动事项
+    #[prost(bool, tag = "9")]
     pub joint_duty: bool,
-    #[prost(message, optional, tag = "13")]
+    #[prost(enumeration = "Severity", tag = "10")]
+    pub severity: i32,
+    /// 1 (特别重大) to 4 (一般); 0 for none.
+    #[prost(uint32, tag = "11")]
+    pub level: u32,
+    /// One line for people.
+    #[prost(string, tag = "12")]
+    pub title: ::prost::alloc::string::String,
+    /// What the first signal says.
+    #[prost(string, tag = "13")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "14")]
     pub place: ::core::option::Option<Place>,
-    #[prost(string, tag = "14")]
+    /// Asset id, empty when it is about none.
+    #[prost(string, tag = "15")]
     pub asset: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "15")]
-    pub desk: ::core::option::Option<UnitRef>,
+    /// The centre that accepts, files, dispatches and checks (受理台).
     #[prost(message, optional, tag = "16")]
-    pub lead: ::core::option::Option<UnitRef>,
+    pub desk: ::core::option::Option<UnitRef>,
+    /// The one responsible unit (主办), from the first dispatch on.
     #[prost(message, optional, tag = "17")]
+    pub lead: ::core::option::Option<UnitRef>,
+    /// The one unit that must act next (经办); absent once closed.
+    #[prost(message, optional, tag = "18")]
     pub holder: ::core::option::Option<UnitRef>,
-    #[prost(message, repeated, tag = "18")]
+    #[prost(message, repeated, tag = "19")]
     pub tasks: ::prost::alloc::vec::Vec<Task>,
-    #[prost(string, tag = "19")]
-    pub source: ::prost::alloc::string::String,
-    #[prost(string, tag = "20")]
-    pub event_id: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "21")]
-    pub signals: u32,
-    #[prost(uint32, tag = "22")]
-    pub returns: u32,
-    #[prost(uint32, tag = "23")]
-    pub reworks: u32,
-    #[prost(int64, tag = "24")]
-    pub reported_at: i64,
-    #[prost(int64, tag = "25")]
-    pub filed_at: i64,
-    #[prost(int64, tag = "26")]
-    pub dispatched_at: i64,
-    #[prost(int64, tag = "27")]
-    pub acked_at: i64,
-    #[prost(int64, tag = "28")]
-    pub fed_back_at: i64,
-    #[prost(int64, tag = "29")]
-    pub closed_at: i64,
-    #[prost(int64, tag = "30")]
-    pub recovered_at: i64,
-    #[prost(int64, tag = "31")]
-    pub first_signal_at: i64,
-    #[prost(int64, tag = "32")]
-    pub last_signal_at: i64,
-    #[prost(int64, tag = "33")]
-    pub due_at: i64,
-    #[prost(int64, tag = "34")]
-    pub overdue_at: i64,
-    /// Latched at closing; absent while open.
-    #[prost(bool, optional, tag = "35")]
-    pub on_time: ::core::option::Option<bool>,
-    #[prost(string, tag = "36")]
-    pub close_method: ::prost::alloc::string::String,
-    #[prost(string, tag = "37")]
+    /// Its clocks; in `GetIncident` only.
+    #[prost(message, repeated, tag = "20")]
+    pub clocks: ::prost::alloc::vec::Vec<Clock>,
+    /// What was done last, and by whom.
+    #[prost(string, tag = "21")]
     pub last_action: ::prost::alloc::string::String,
-    #[prost(int64, tag = "38")]
-    pub updated_at: i64,
-    #[prost(string, tag = "39")]
+    #[prost(message, optional, tag = "22")]
+    pub last_actor: ::core::option::Option<Actor>,
+    /// First signal: `device/{pk}/{dn}` or `partner/{id}`, and its id there.
+    #[prost(string, tag = "23")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(string, tag = "24")]
+    pub event_id: ::prost::alloc::string::String,
+    #[prost(int32, tag = "25")]
+    pub signal_count: i32,
+    #[prost(int32, tag = "26")]
+    pub return_count: i32,
+    #[prost(int32, tag = "27")]
+    pub extension_count: i32,
+    #[prost(int32, tag = "28")]
+    pub suspension_count: i32,
+    #[prost(int32, tag = "29")]
+    pub rework_count: i32,
+    #[prost(int32, tag = "30")]
+    pub reopening_count: i32,
+    #[prost(message, optional, tag = "31")]
+    pub first_signal_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "32")]
+    pub last_signal_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "33")]
+    pub report_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "34")]
+    pub file_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "35")]
+    pub dispatch_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "36")]
+    pub ack_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "37")]
+    pub feed_back_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "38")]
+    pub close_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its last standing alarm ended.
+    #[prost(message, optional, tag = "39")]
+    pub recover_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its running INCIDENT clock will be spent, and when it first was.
+    #[prost(message, optional, tag = "40")]
+    pub due_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "41")]
+    pub overdue_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "42")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Latched at closing; absent while open.
+    #[prost(bool, optional, tag = "43")]
+    pub on_time: ::core::option::Option<bool>,
+    #[prost(enumeration = "CloseMethod", tag = "44")]
+    pub close_method: i32,
+    /// Resource name of the earlier incident that it repeats.
+    #[prost(string, tag = "45")]
+    pub recurrence_of: ::prost::alloc::string::String,
+    #[prost(string, tag = "46")]
     pub drill_id: ::prost::alloc::string::String,
+    #[prost(int64, tag = "47")]
+    pub mode_epoch: i64,
+    /// Level III and above, or a matter of life: sent first.
+    #[prost(bool, tag = "48")]
+    pub urgent: bool,
 }
-/// One version of an incident.
+/// One version of an incident: what was done, by whom and why.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HistoryEntry {
     #[prost(int64, tag = "1")]
     pub version: i64,
-    /// Number of the transition (T07) and its action (DISPATCH).
+    /// Number of the transition, e.g. T07, and its action, e.g. DISPATCH.
     #[prost(string, tag = "2")]
     pub transition: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub action: ::prost::alloc::string::String,
     #[prost(enumeration = "State", tag = "4")]
-    pub from: i32,
+    pub from_state: i32,
     #[prost(enumeration = "State", tag = "5")]
-    pub to: i32,
-    #[prost(string, tag = "6")]
-    pub role: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub unit: ::prost::alloc::string::String,
-    #[prost(string, tag = "8")]
-    pub person: ::prost::alloc::string::String,
-    #[prost(string, tag = "9")]
-    pub reason: ::prost::alloc::string::String,
-    #[prost(string, tag = "10")]
-    pub cause_kind: ::prost::alloc::string::String,
-    #[prost(string, tag = "11")]
-    pub cause_id: ::prost::alloc::string::String,
-    #[prost(int64, tag = "12")]
-    pub at: i64,
-    #[prost(string, tag = "13")]
-    pub detail: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReportRequest {
-    /// The caller's id of this report: the same id again gets the same answer.
-    #[prost(string, tag = "1")]
-    pub request_id: ::prost::alloc::string::String,
-    /// Dotted category code of the district's list.
-    #[prost(string, tag = "2")]
-    pub category: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub text: ::prost::alloc::string::String,
-    #[prost(enumeration = "Severity", tag = "4")]
-    pub severity: i32,
-    /// Where, in the district's datum.
-    #[prost(message, optional, tag = "5")]
-    pub point: ::core::option::Option<Point>,
-    /// Unit id, or a code of 9 or 12 digits, where no point is known.
-    #[prost(string, tag = "6")]
-    pub place: ::prost::alloc::string::String,
-    /// When it was seen, ms UTC; 0 for now.
-    #[prost(int64, tag = "7")]
-    pub time: i64,
-    /// Reference of the reporter at the partner; personal, never in streams.
-    #[prost(string, tag = "8")]
-    pub reporter: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReportResponse {
-    /// OPENED, ATTACHED, LATE, …
-    #[prost(string, tag = "1")]
-    pub outcome: ::prost::alloc::string::String,
-    /// Id of the incident it opened or joined; empty when none.
-    #[prost(string, tag = "2")]
-    pub incident: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub no: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetIncidentRequest {
-    /// 32 hex digits, or the number 310118-yyyymmdd-nnnnnn.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetIncidentResponse {
-    #[prost(message, optional, tag = "1")]
-    pub incident: ::core::option::Option<Incident>,
-    #[prost(message, repeated, tag = "2")]
-    pub history: ::prost::alloc::vec::Vec<HistoryEntry>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListIncidentsRequest {
-    #[prost(message, optional, tag = "1")]
-    pub filter: ::core::option::Option<Filter>,
-    /// At most 200; 0 for 50.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListIncidentsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub incidents: ::prost::alloc::vec::Vec<Incident>,
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// What to see of what is in sight; an empty list means all.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Filter {
-    #[prost(enumeration = "State", repeated, tag = "1")]
-    pub states: ::prost::alloc::vec::Vec<i32>,
-    /// Prefixes by dotted segment.
-    #[prost(string, repeated, tag = "2")]
-    pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// A unit id: only incidents placed in its subtree.
-    #[prost(string, tag = "3")]
-    pub subtree: ::prost::alloc::string::String,
-    /// At least this severe.
-    #[prost(enumeration = "Severity", tag = "4")]
-    pub severity: i32,
-    /// Only 联勤联动 items.
-    #[prost(bool, tag = "5")]
-    pub joint_duty: bool,
-    /// Closed ones as well.
-    #[prost(bool, tag = "6")]
-    pub closed: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ActRequest {
-    #[prost(string, tag = "1")]
-    pub incident: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub request_id: ::prost::alloc::string::String,
-    /// The version that the person saw; empty to act on whatever version there is.
-    #[prost(string, tag = "3")]
-    pub etag: ::prost::alloc::string::String,
-    /// The person who acts.
-    #[prost(string, tag = "4")]
-    pub person: ::prost::alloc::string::String,
-    /// The unit in whose name; empty for the token's own unit.
-    #[prost(string, tag = "5")]
-    pub unit: ::prost::alloc::string::String,
-    #[prost(
-        oneof = "act_request::Action",
-        tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
-    )]
-    pub action: ::core::option::Option<act_request::Action>,
-}
-/// Nested message and enum types in `ActRequest`.
-pub mod act_request {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Action {
-        #[prost(message, tag = "6")]
-        Accept(super::Accept),
-        #[prost(message, tag = "7")]
-        Decline(super::Decline),
-        #[prost(message, tag = "8")]
-        File(super::File),
-        #[prost(message, tag = "9")]
-        Dispatch(super::Dispatch),
-        #[prost(message, tag = "10")]
-        Acknowledge(super::Acknowledge),
-        #[prost(message, tag = "11")]
-        Reassign(super::Reassign),
-        #[prost(message, tag = "12")]
-        RequestReturn(super::RequestReturn),
-        #[prost(message, tag = "13")]
-        DecideReturn(super::DecideReturn),
-        #[prost(message, tag = "14")]
-        FeedBack(super::FeedBack),
-        #[prost(message, tag = "15")]
-        StartCheck(super::StartCheck),
-        #[prost(message, tag = "16")]
-        Close(super::Close),
-        #[prost(message, tag = "17")]
-        Comment(super::Comment),
-        #[prost(message, tag = "18")]
-        TaskAck(super::TaskAck),
-        #[prost(message, tag = "19")]
-        TaskDone(super::TaskDone),
-        #[prost(message, tag = "20")]
-        WaiveAssist(super::WaiveAssist),
-    }
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ActResponse {
-    #[prost(message, optional, tag = "1")]
-    pub incident: ::core::option::Option<Incident>,
-}
-/// 受理
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Accept {}
-/// 不予受理
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Decline {
-    #[prost(string, tag = "1")]
-    pub reason: ::prost::alloc::string::String,
-}
-/// 立案
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct File {}
-/// 派遣, by policy or to a named unit.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Dispatch {
-    #[prost(string, tag = "1")]
-    pub lead: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub reason: ::prost::alloc::string::String,
-}
-/// 签收
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Acknowledge {
-    #[prost(string, tag = "1")]
-    pub note: ::prost::alloc::string::String,
-}
-/// 改派
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Reassign {
-    #[prost(string, tag = "1")]
-    pub lead: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub reason: ::prost::alloc::string::String,
-}
-/// 退单申请
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RequestReturn {
-    /// NOT_OURS, WRONG_PLACE, NO_POWER or DUPLICATE.
-    #[prost(string, tag = "1")]
-    pub reason: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub note: ::prost::alloc::string::String,
-    /// The unit that should have it, if known.
-    #[prost(string, tag = "3")]
-    pub proposed: ::prost::alloc::string::String,
-}
-/// 退单审批
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DecideReturn {
-    #[prost(bool, tag = "1")]
-    pub approve: bool,
-    #[prost(string, tag = "2")]
-    pub note: ::prost::alloc::string::String,
-    /// Names the next lead; binding from the second approved return on.
-    #[prost(string, tag = "3")]
-    pub lead: ::prost::alloc::string::String,
-}
-/// 反馈
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FeedBack {
-    #[prost(string, tag = "1")]
-    pub result: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "2")]
-    pub evidence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// 核查
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StartCheck {
-    #[prost(string, tag = "1")]
-    pub note: ::prost::alloc::string::String,
-}
-/// 结案
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Close {
-    #[prost(string, tag = "1")]
-    pub note: ::prost::alloc::string::String,
-}
-/// 备注
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Comment {
-    #[prost(string, tag = "1")]
-    pub text: ::prost::alloc::string::String,
-}
-/// 协办签收
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TaskAck {
-    #[prost(uint32, tag = "1")]
-    pub task: u32,
-}
-/// 协办完成
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TaskDone {
-    #[prost(uint32, tag = "1")]
-    pub task: u32,
-    #[prost(string, tag = "2")]
-    pub result: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "3")]
-    pub evidence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-/// 免除协办
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WaiveAssist {
-    #[prost(uint32, tag = "1")]
-    pub task: u32,
-    #[prost(string, tag = "2")]
-    pub reason: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchRequest {
-    /// Durable name of this screen, e.g. `screen-1`; the same name again closes the older stream.
-    #[prost(string, tag = "1")]
-    pub consumer: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub filter: ::core::option::Option<Filter>,
-    /// Where to go on; empty for a snapshot.
-    #[prost(bytes = "vec", tag = "3")]
-    pub token: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct WatchResponse {
-    #[prost(oneof = "watch_response::Item", tags = "1, 2, 3, 4, 5")]
-    pub item: ::core::option::Option<watch_response::Item>,
-}
-/// Nested message and enum types in `WatchResponse`.
-pub mod watch_response {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Item {
-        #[prost(message, tag = "1")]
-        SnapshotItem(super::SnapshotItem),
-        #[prost(message, tag = "2")]
-        SnapshotEnd(super::SnapshotEnd),
-        #[prost(message, tag = "3")]
-        Change(super::Change),
-        #[prost(message, tag = "4")]
-        LeftScope(super::LeftScope),
-        #[prost(message, tag = "5")]
-        Heartbeat(super::Heartbeat),
-    }
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SnapshotItem {
-    #[prost(message, optional, tag = "1")]
-    pub incident: ::core::option::Option<Incident>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotEnd {
-    #[prost(bytes = "vec", tag = "1")]
-    pub token: ::prost::alloc::vec::Vec<u8>,
-    /// Number of snapshot items sent.
-    #[prost(int64, tag = "2")]
-    pub count: i64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Change {
-    #[prost(bytes = "vec", tag = "1")]
-    pub token: ::prost::alloc::vec::Vec<u8>,
-    /// OPENED, CHANGED or CLOSED.
-    #[prost(string, tag = "2")]
-    pub kind: ::prost::alloc::string::String,
-    /// Transition (T07) and action (DISPATCH).
-    #[prost(string, tag = "3")]
-    pub transition: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub action: ::prost::alloc::string::String,
-    #[prost(int64, tag = "5")]
-    pub at: i64,
+    pub to_state: i32,
     #[prost(message, optional, tag = "6")]
-    pub incident: ::core::option::Option<Incident>,
-    /// Who did it: role, unit, person.
-    #[prost(string, tag = "7")]
-    pub role: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "8")]
-    pub unit: ::core::option::Option<UnitRef>,
-    #[prost(string, tag = "9")]
-    pub person: ::prost::alloc::string::String,
-    /// One line for people.
-    #[prost(string, tag = "10")]
-    pub detail: ::prost::alloc::string::String,
-    /// What this unit is told with the change: TASK, WATCH, OVERDUE, …
-    #[prost(string, repeated, tag = "11")]
-    pub notices: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(int64, tag = "12")]
-    pub mode_epoch: i64,
-}
-/// The incident is no longer in sight of this unit and filter.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LeftScope {
-    #[prost(bytes = "vec", tag = "1")]
-    pub token: ::prost::alloc::vec::Vec<u8>,
-    #[prost(string, tag = "2")]
-    pub incident: ::prost::alloc::string::String,
-    #[prost(int64, tag = "3")]
-    pub version: i64,
-    #[prost(string, tag = "4")]
+    pub actor: ::core::option::Option<Actor>,
+    /// Unit for which an ancestor acted.
+    #[prost(message, optional, tag = "7")]
+    pub on_behalf_of: ::core::option::Option<UnitRef>,
+    #[prost(string, tag = "8")]
     pub reason: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Heartbeat {
-    /// Newest number of the outbox, and the last that this stream has sent.
-    #[prost(int64, tag = "1")]
-    pub head: i64,
-    #[prost(int64, tag = "2")]
-    pub sent: i64,
-    /// What the consumer has acknowledged.
-    #[prost(int64, tag = "3")]
-    pub acked: i64,
-    #[prost(int64, tag = "4")]
-    pub server_time: i64,
-    #[prost(string, tag = "5")]
-    pub build: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AckRequest {
-    #[prost(string, tag = "1")]
-    pub consumer: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub filter: ::core::option::Option<Filter>,
-    #[prost(bytes = "vec", tag = "3")]
-    pub token: ::prost::alloc::vec::Vec<u8>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AckResponse {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Unit {
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub name: ::prost::alloc::string::String,
-    /// district, town, station, village, microgrid, department or company.
-    #[prost(string, tag = "3")]
-    pub tier: ::prost::alloc::string::String,
-    #[prost(string, tag = "4")]
-    pub parent: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "5")]
-    pub point: ::core::option::Option<Point>,
-    #[prost(bool, tag = "6")]
-    pub on_duty: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetUnitRequest {
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetUnitResponse {
-    #[prost(message, optional, tag = "1")]
-    pub unit: ::core::option::Option<Unit>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListUnitsRequest {
-    /// Empty for the whole district.
-    #[prost(string, tag = "1")]
-    pub root: ::prost::alloc::string::String,
-    /// At most 1,000; 0 for 500.
-    #[prost(int32, tag = "2")]
-    pub page_size: i32,
-    #[prost(string, tag = "3")]
-    pub page_token: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListUnitsResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub units: ::prost::alloc::vec::Vec<Unit>,
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
+    /// SIGNAL, COMMAND, RUNG or POLICY, and its id.
+    #[prost(string, tag = "9")]
+    pub cause_kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub cause_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "11")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// One line for people: the lead chosen, the units skipped.
+    #[prost(string, tag = "12")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// Where an incident stands (事件状态).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum State {
     Unspecified = 0,
+    /// 已上报(待受理)
     Reported = 1,
+    /// 核实中
     Verifying = 2,
+    /// 已受理(待立案)
     Accepted = 3,
+    /// 已立案(待派遣)
     Filed = 4,
+    /// 已派遣(待签收)
     Dispatched = 5,
+    /// 处置中
     Handling = 6,
+    /// 已反馈(待核查)
     FedBack = 7,
+    /// 核查中
     Checking = 8,
+    /// 挂账
     Suspended = 9,
+    /// 已结案
     Closed = 10,
+    /// 已评价归档
     Evaluated = 11,
+    /// 不予受理
     Declined = 12,
+    /// 作废
     Voided = 13,
+    /// 并案
     Merged = 14,
 }
 impl State {
@@ -668,7 +358,7 @@ impl State {
         }
     }
 }
-/// How bad it is.
+/// How bad it is, from least to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Severity {
@@ -700,6 +390,695 @@ impl Severity {
             "SEVERITY_MINOR" => Some(Self::Minor),
             "SEVERITY_MAJOR" => Some(Self::Major),
             "SEVERITY_CRITICAL" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+/// How a place was found; the first that hits wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LocationMethod {
+    Unspecified = 0,
+    /// The asset's registered place.
+    Asset = 1,
+    /// Near a border: the lowest common ancestor of the candidates.
+    Border = 2,
+    /// Inside an area.
+    Polygon = 3,
+    /// The nearest area.
+    Nearest = 4,
+    /// A code or unit in the report.
+    Stated = 5,
+    /// Nowhere: the district.
+    CatchAll = 6,
+}
+impl LocationMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LOCATION_METHOD_UNSPECIFIED",
+            Self::Asset => "LOCATION_METHOD_ASSET",
+            Self::Border => "LOCATION_METHOD_BORDER",
+            Self::Polygon => "LOCATION_METHOD_POLYGON",
+            Self::Nearest => "LOCATION_METHOD_NEAREST",
+            Self::Stated => "LOCATION_METHOD_STATED",
+            Self::CatchAll => "LOCATION_METHOD_CATCH_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LOCATION_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "LOCATION_METHOD_ASSET" => Some(Self::Asset),
+            "LOCATION_METHOD_BORDER" => Some(Self::Border),
+            "LOCATION_METHOD_POLYGON" => Some(Self::Polygon),
+            "LOCATION_METHOD_NEAREST" => Some(Self::Nearest),
+            "LOCATION_METHOD_STATED" => Some(Self::Stated),
+            "LOCATION_METHOD_CATCH_ALL" => Some(Self::CatchAll),
+            _ => None,
+        }
+    }
+}
+/// How sure a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Confidence {
+    Unspecified = 0,
+    High = 1,
+    Medium = 2,
+    Low = 3,
+}
+impl Confidence {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIDENCE_UNSPECIFIED",
+            Self::High => "CONFIDENCE_HIGH",
+            Self::Medium => "CONFIDENCE_MEDIUM",
+            Self::Low => "CONFIDENCE_LOW",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIDENCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIDENCE_HIGH" => Some(Self::High),
+            "CONFIDENCE_MEDIUM" => Some(Self::Medium),
+            "CONFIDENCE_LOW" => Some(Self::Low),
+            _ => None,
+        }
+    }
+}
+/// What a task is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskRole {
+    Unspecified = 0,
+    /// 主办
+    Lead = 1,
+    /// 协办
+    Assist = 2,
+    /// 核查
+    Check = 3,
+}
+impl TaskRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TASK_ROLE_UNSPECIFIED",
+            Self::Lead => "TASK_ROLE_LEAD",
+            Self::Assist => "TASK_ROLE_ASSIST",
+            Self::Check => "TASK_ROLE_CHECK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TASK_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TASK_ROLE_LEAD" => Some(Self::Lead),
+            "TASK_ROLE_ASSIST" => Some(Self::Assist),
+            "TASK_ROLE_CHECK" => Some(Self::Check),
+            _ => None,
+        }
+    }
+}
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskState {
+    Unspecified = 0,
+    Sent = 1,
+    /// 已签收
+    Acked = 2,
+    Done = 3,
+    /// 已退单
+    Returned = 4,
+    Waived = 5,
+    Withdrawn = 6,
+}
+impl TaskState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TASK_STATE_UNSPECIFIED",
+            Self::Sent => "TASK_STATE_SENT",
+            Self::Acked => "TASK_STATE_ACKED",
+            Self::Done => "TASK_STATE_DONE",
+            Self::Returned => "TASK_STATE_RETURNED",
+            Self::Waived => "TASK_STATE_WAIVED",
+            Self::Withdrawn => "TASK_STATE_WITHDRAWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TASK_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TASK_STATE_SENT" => Some(Self::Sent),
+            "TASK_STATE_ACKED" => Some(Self::Acked),
+            "TASK_STATE_DONE" => Some(Self::Done),
+            "TASK_STATE_RETURNED" => Some(Self::Returned),
+            "TASK_STATE_WAIVED" => Some(Self::Waived),
+            "TASK_STATE_WITHDRAWN" => Some(Self::Withdrawn),
+            _ => None,
+        }
+    }
+}
+/// What a clock measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ClockKind {
+    Unspecified = 0,
+    /// 受理时限
+    Intake = 1,
+    /// 核实时限
+    Verify = 2,
+    /// 立案时限
+    File = 3,
+    /// 派遣时限
+    Dispatch = 4,
+    /// 签收时限, of a task
+    Ack = 5,
+    /// 处置时限, of a task
+    Handle = 6,
+    /// 结案时限
+    Incident = 7,
+    Milestone = 8,
+    /// 核查时限
+    Check = 9,
+    Request = 10,
+    Supervision = 11,
+    Review = 12,
+}
+impl ClockKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CLOCK_KIND_UNSPECIFIED",
+            Self::Intake => "CLOCK_KIND_INTAKE",
+            Self::Verify => "CLOCK_KIND_VERIFY",
+            Self::File => "CLOCK_KIND_FILE",
+            Self::Dispatch => "CLOCK_KIND_DISPATCH",
+            Self::Ack => "CLOCK_KIND_ACK",
+            Self::Handle => "CLOCK_KIND_HANDLE",
+            Self::Incident => "CLOCK_KIND_INCIDENT",
+            Self::Milestone => "CLOCK_KIND_MILESTONE",
+            Self::Check => "CLOCK_KIND_CHECK",
+            Self::Request => "CLOCK_KIND_REQUEST",
+            Self::Supervision => "CLOCK_KIND_SUPERVISION",
+            Self::Review => "CLOCK_KIND_REVIEW",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CLOCK_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CLOCK_KIND_INTAKE" => Some(Self::Intake),
+            "CLOCK_KIND_VERIFY" => Some(Self::Verify),
+            "CLOCK_KIND_FILE" => Some(Self::File),
+            "CLOCK_KIND_DISPATCH" => Some(Self::Dispatch),
+            "CLOCK_KIND_ACK" => Some(Self::Ack),
+            "CLOCK_KIND_HANDLE" => Some(Self::Handle),
+            "CLOCK_KIND_INCIDENT" => Some(Self::Incident),
+            "CLOCK_KIND_MILESTONE" => Some(Self::Milestone),
+            "CLOCK_KIND_CHECK" => Some(Self::Check),
+            "CLOCK_KIND_REQUEST" => Some(Self::Request),
+            "CLOCK_KIND_SUPERVISION" => Some(Self::Supervision),
+            "CLOCK_KIND_REVIEW" => Some(Self::Review),
+            _ => None,
+        }
+    }
+}
+/// How an incident was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CloseMethod {
+    Unspecified = 0,
+    /// A person checked it.
+    Person = 1,
+    /// The sensor recovered and the policy takes its word.
+    Sensor = 2,
+}
+impl CloseMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CLOSE_METHOD_UNSPECIFIED",
+            Self::Person => "CLOSE_METHOD_PERSON",
+            Self::Sensor => "CLOSE_METHOD_SENSOR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CLOSE_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "CLOSE_METHOD_PERSON" => Some(Self::Person),
+            "CLOSE_METHOD_SENSOR" => Some(Self::Sensor),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportRequest {
+    /// The caller's id of this report, 1 to 128 bytes: the same id again gets the same answer.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Dotted category code of the district's list.
+    #[prost(string, tag = "2")]
+    pub category: ::prost::alloc::string::String,
+    /// What was seen, at most 4 KiB.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    /// Unspecified for MINOR.
+    #[prost(enumeration = "Severity", tag = "4")]
+    pub severity: i32,
+    /// Where, in the district's datum.
+    #[prost(message, optional, tag = "5")]
+    pub point: ::core::option::Option<Point>,
+    /// Unit id, or a code of 9 or 12 digits, where no point is known.
+    #[prost(string, tag = "6")]
+    pub place: ::prost::alloc::string::String,
+    /// Asset id, where it is about a registered one.
+    #[prost(string, tag = "7")]
+    pub asset: ::prost::alloc::string::String,
+    /// When it was seen; absent for now.
+    #[prost(message, optional, tag = "8")]
+    pub event_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Reference of the reporter at the partner; personal, never in a view.
+    #[prost(string, tag = "9")]
+    pub reporter: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReportResponse {
+    #[prost(enumeration = "Outcome", tag = "1")]
+    pub outcome: i32,
+    /// The incident it opened or joined; absent when there is none or it is out of the caller's sight.
+    #[prost(message, optional, tag = "2")]
+    pub incident: ::core::option::Option<Incident>,
+    /// The same report had been made before.
+    #[prost(bool, tag = "3")]
+    pub repeated_report: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetIncidentRequest {
+    /// `incidents/` and 32 hex digits, or the number for people.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetIncidentResponse {
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+    #[prost(message, repeated, tag = "2")]
+    pub history: ::prost::alloc::vec::Vec<HistoryEntry>,
+}
+/// What to see of what is in sight; an empty field means all.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Filter {
+    /// Empty for every open state.
+    #[prost(enumeration = "State", repeated, tag = "1")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+    /// Category prefixes by dotted segment.
+    #[prost(string, repeated, tag = "2")]
+    pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Unit id: only incidents placed in its subtree.
+    #[prost(string, tag = "3")]
+    pub subtree: ::prost::alloc::string::String,
+    /// At least this severe.
+    #[prost(enumeration = "Severity", tag = "4")]
+    pub severity_min: i32,
+    /// Only 联勤联动事项.
+    #[prost(bool, tag = "5")]
+    pub joint_duty: bool,
+    /// Drills instead of real incidents.
+    #[prost(bool, tag = "6")]
+    pub drill: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListIncidentsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<Filter>,
+    /// At most 200; 0 for 50.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    /// From the answer before; bound to the caller and the filter.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListIncidentsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub incidents: ::prost::alloc::vec::Vec<Incident>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActRequest {
+    /// `incidents/` and 32 hex digits, or the number for people.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The caller's id of this command, 1 to 128 bytes.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The incident's etag that the person saw.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    /// The person who acts.
+    #[prost(string, tag = "4")]
+    pub person: ::prost::alloc::string::String,
+    /// The unit in whose name; empty for the token's own unit.
+    #[prost(string, tag = "5")]
+    pub unit: ::prost::alloc::string::String,
+    #[prost(
+        oneof = "act_request::Action",
+        tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+    )]
+    pub action: ::core::option::Option<act_request::Action>,
+}
+/// Nested message and enum types in `ActRequest`.
+pub mod act_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "6")]
+        Accept(super::Accept),
+        #[prost(message, tag = "7")]
+        Decline(super::Decline),
+        #[prost(message, tag = "8")]
+        File(super::File),
+        #[prost(message, tag = "9")]
+        Dispatch(super::Dispatch),
+        #[prost(message, tag = "10")]
+        Acknowledge(super::Acknowledge),
+        #[prost(message, tag = "11")]
+        Reassign(super::Reassign),
+        #[prost(message, tag = "12")]
+        RequestReturn(super::RequestReturn),
+        #[prost(message, tag = "13")]
+        DecideReturn(super::DecideReturn),
+        #[prost(message, tag = "14")]
+        FeedBack(super::FeedBack),
+        #[prost(message, tag = "15")]
+        StartCheck(super::StartCheck),
+        #[prost(message, tag = "16")]
+        Close(super::Close),
+        #[prost(message, tag = "17")]
+        Comment(super::Comment),
+        #[prost(message, tag = "18")]
+        TaskAck(super::TaskAck),
+        #[prost(message, tag = "19")]
+        TaskDone(super::TaskDone),
+        #[prost(message, tag = "20")]
+        WaiveAssist(super::WaiveAssist),
+        #[prost(message, tag = "21")]
+        Rework(super::Rework),
+        #[prost(message, tag = "22")]
+        AddAssist(super::AddAssist),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ActResponse {
+    /// The incident afterwards.
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+    /// The same command had been done before.
+    #[prost(bool, tag = "2")]
+    pub repeated_command: bool,
+}
+/// 受理 (T04), by a clerk of the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Accept {
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 不予受理 (T05), by a clerk of the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Decline {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// 立案 (T06), by the leader of the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct File {
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 派遣 (T07), by a dispatcher of the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dispatch {
+    /// Unit id of the lead; empty lets the policy choose.
+    #[prost(string, tag = "1")]
+    pub lead: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 签收 (T08), by the lead.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Acknowledge {
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 改派 (T10), by a dispatcher.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reassign {
+    /// Unit id of the new lead.
+    #[prost(string, tag = "1")]
+    pub lead: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// 退单申请, by the lead.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestReturn {
+    #[prost(enumeration = "ReturnReason", tag = "1")]
+    pub reason: i32,
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+    /// Unit id of the one that should have it, if known.
+    #[prost(string, tag = "3")]
+    pub proposed: ::prost::alloc::string::String,
+}
+/// 退单审批 (T09), by a dispatcher.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecideReturn {
+    #[prost(enumeration = "Decision", tag = "1")]
+    pub decision: i32,
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+    /// Unit id of the next lead; from the second approved return on it binds.
+    #[prost(string, tag = "3")]
+    pub lead: ::prost::alloc::string::String,
+}
+/// 反馈 (T12), by the lead.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedBack {
+    #[prost(string, tag = "1")]
+    pub result: ::prost::alloc::string::String,
+    /// References of evidence.
+    #[prost(string, repeated, tag = "2")]
+    pub evidence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// 核查 (T13), by somebody who did not handle it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartCheck {
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 结案 (T14), by the leader of the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Close {
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 返工 (T16), by the checker.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rework {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// 备注
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Comment {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+}
+/// 协办签收, by the assist unit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskAck {
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+/// 协办完成, by the assist unit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskDone {
+    #[prost(string, tag = "1")]
+    pub result: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub evidence: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// 增加协办, by the lead or the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddAssist {
+    /// Unit id.
+    #[prost(string, tag = "1")]
+    pub unit: ::prost::alloc::string::String,
+    /// Must be done or waived before feedback; by the desk only.
+    #[prost(bool, tag = "2")]
+    pub mandatory: bool,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// 免除协办, by the lead's parent or the desk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaiveAssist {
+    /// Number of the task.
+    #[prost(uint32, tag = "1")]
+    pub task: u32,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Outcome {
+    Unspecified = 0,
+    /// Opened an incident.
+    Opened = 1,
+    /// Joined an open incident.
+    Attached = 2,
+    /// Member of a storm.
+    Member = 3,
+    /// Counted; more of the kind are needed to open an incident.
+    Candidate = 4,
+    /// Under a silence.
+    Silenced = 5,
+    /// Ended at least one alarm.
+    Cleared = 6,
+    /// Ended nothing.
+    ClearedNothing = 7,
+    /// Too old to open anything.
+    Late = 8,
+    Rejected = 9,
+}
+impl Outcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OUTCOME_UNSPECIFIED",
+            Self::Opened => "OUTCOME_OPENED",
+            Self::Attached => "OUTCOME_ATTACHED",
+            Self::Member => "OUTCOME_MEMBER",
+            Self::Candidate => "OUTCOME_CANDIDATE",
+            Self::Silenced => "OUTCOME_SILENCED",
+            Self::Cleared => "OUTCOME_CLEARED",
+            Self::ClearedNothing => "OUTCOME_CLEARED_NOTHING",
+            Self::Late => "OUTCOME_LATE",
+            Self::Rejected => "OUTCOME_REJECTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "OUTCOME_OPENED" => Some(Self::Opened),
+            "OUTCOME_ATTACHED" => Some(Self::Attached),
+            "OUTCOME_MEMBER" => Some(Self::Member),
+            "OUTCOME_CANDIDATE" => Some(Self::Candidate),
+            "OUTCOME_SILENCED" => Some(Self::Silenced),
+            "OUTCOME_CLEARED" => Some(Self::Cleared),
+            "OUTCOME_CLEARED_NOTHING" => Some(Self::ClearedNothing),
+            "OUTCOME_LATE" => Some(Self::Late),
+            "OUTCOME_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
+/// Why a lead returns an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ReturnReason {
+    Unspecified = 0,
+    /// Not this unit's duty.
+    NotOurs = 1,
+    /// Elsewhere.
+    WrongPlace = 2,
+    /// No power to act.
+    NoPower = 3,
+    /// Already handled under another number.
+    Duplicate = 4,
+}
+impl ReturnReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RETURN_REASON_UNSPECIFIED",
+            Self::NotOurs => "RETURN_REASON_NOT_OURS",
+            Self::WrongPlace => "RETURN_REASON_WRONG_PLACE",
+            Self::NoPower => "RETURN_REASON_NO_POWER",
+            Self::Duplicate => "RETURN_REASON_DUPLICATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RETURN_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "RETURN_REASON_NOT_OURS" => Some(Self::NotOurs),
+            "RETURN_REASON_WRONG_PLACE" => Some(Self::WrongPlace),
+            "RETURN_REASON_NO_POWER" => Some(Self::NoPower),
+            "RETURN_REASON_DUPLICATE" => Some(Self::Duplicate),
+            _ => None,
+        }
+    }
+}
+/// What is decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Decision {
+    Unspecified = 0,
+    Approve = 1,
+    Deny = 2,
+}
+impl Decision {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DECISION_UNSPECIFIED",
+            Self::Approve => "DECISION_APPROVE",
+            Self::Deny => "DECISION_DENY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DECISION_UNSPECIFIED" => Some(Self::Unspecified),
+            "DECISION_APPROVE" => Some(Self::Approve),
+            "DECISION_DENY" => Some(Self::Deny),
             _ => None,
         }
     }
@@ -818,7 +1197,7 @@ pub mod incident_service_client {
                 .insert(GrpcMethod::new("yiwang.incident.v1.IncidentService", "Report"));
             self.inner.unary(req, path, codec).await
         }
-        /// One incident in sight.
+        /// One incident in sight, with clocks and history.
         pub async fn get_incident(
             &mut self,
             request: impl tonic::IntoRequest<super::GetIncidentRequest>,
@@ -917,7 +1296,7 @@ pub mod incident_service_server {
             &self,
             request: tonic::Request<super::ReportRequest>,
         ) -> std::result::Result<tonic::Response<super::ReportResponse>, tonic::Status>;
-        /// One incident in sight.
+        /// One incident in sight, with clocks and history.
         async fn get_incident(
             &self,
             request: tonic::Request<super::GetIncidentRequest>,
@@ -1236,383 +1615,107 @@ pub mod incident_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// Generated client implementations.
-pub mod watch_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// The incident stream of one unit.
-    #[derive(Debug, Clone)]
-    pub struct WatchServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl WatchServiceClient<tonic::transport::Channel> {
-        /// Attempt to create a new client by connecting to a given endpoint.
-        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
-        where
-            D: TryInto<tonic::transport::Endpoint>,
-            D::Error: Into<StdError>,
-        {
-            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
-            Ok(Self::new(conn))
-        }
-    }
-    impl<T> WatchServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> WatchServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            WatchServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Without a token: a snapshot of the open incidents in sight, then every change. With a token: every change after
-        /// it. Delivery is at least once, ordered per incident; the client's key is (incident, version).
-        pub async fn watch(
-            &mut self,
-            request: impl tonic::IntoRequest<super::WatchRequest>,
-        ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/yiwang.incident.v1.WatchService/Watch",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("yiwang.incident.v1.WatchService", "Watch"));
-            self.inner.server_streaming(req, path, codec).await
-        }
-        /// Says that everything up to a token has been seen by a machine; cumulative and idempotent.
-        pub async fn ack(
-            &mut self,
-            request: impl tonic::IntoRequest<super::AckRequest>,
-        ) -> std::result::Result<tonic::Response<super::AckResponse>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/yiwang.incident.v1.WatchService/Ack",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("yiwang.incident.v1.WatchService", "Ack"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unit {
+    /// Resource name: `units/` and the unit id.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub display_name: ::prost::alloc::string::String,
+    #[prost(enumeration = "UnitKind", tag = "3")]
+    pub kind: i32,
+    /// Resource name of the parent; empty at the root and outside the tree.
+    #[prost(string, tag = "4")]
+    pub parent: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub point: ::core::option::Option<Point>,
+    /// Whether its roster has somebody now.
+    #[prost(bool, tag = "6")]
+    pub on_duty: bool,
+    /// Made for the demonstration: no such unit is published.
+    #[prost(bool, tag = "7")]
+    pub synthetic: bool,
 }
-/// Generated server implementations.
-pub mod watch_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with WatchServiceServer.
-    #[async_trait]
-    pub trait WatchService: std::marker::Send + std::marker::Sync + 'static {
-        /// Server streaming response type for the Watch method.
-        type WatchStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
-        /// Without a token: a snapshot of the open incidents in sight, then every change. With a token: every change after
-        /// it. Delivery is at least once, ordered per incident; the client's key is (incident, version).
-        async fn watch(
-            &self,
-            request: tonic::Request<super::WatchRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
-        /// Says that everything up to a token has been seen by a machine; cumulative and idempotent.
-        async fn ack(
-            &self,
-            request: tonic::Request<super::AckRequest>,
-        ) -> std::result::Result<tonic::Response<super::AckResponse>, tonic::Status>;
-    }
-    /// The incident stream of one unit.
-    #[derive(Debug)]
-    pub struct WatchServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> WatchServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetUnitRequest {
+    /// `units/` and the unit id.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetUnitResponse {
+    #[prost(message, optional, tag = "1")]
+    pub unit: ::core::option::Option<Unit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListUnitsRequest {
+    /// `units/` and the id of the root; empty for the whole district.
+    #[prost(string, tag = "1")]
+    pub root: ::prost::alloc::string::String,
+    /// At most 1,000; 0 for 500.
+    #[prost(int32, tag = "2")]
+    pub page_size: i32,
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListUnitsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub units: ::prost::alloc::vec::Vec<Unit>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UnitKind {
+    Unspecified = 0,
+    /// 区级中心
+    District = 1,
+    /// 街镇中心
+    Town = 2,
+    /// 联勤联动站
+    Station = 3,
+    /// 村居工作站
+    Village = 4,
+    /// 微网格
+    Microgrid = 5,
+    /// 部门
+    Department = 6,
+    /// 企业
+    Company = 7,
+}
+impl UnitKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "UNIT_KIND_UNSPECIFIED",
+            Self::District => "UNIT_KIND_DISTRICT",
+            Self::Town => "UNIT_KIND_TOWN",
+            Self::Station => "UNIT_KIND_STATION",
+            Self::Village => "UNIT_KIND_VILLAGE",
+            Self::Microgrid => "UNIT_KIND_MICROGRID",
+            Self::Department => "UNIT_KIND_DEPARTMENT",
+            Self::Company => "UNIT_KIND_COMPANY",
         }
     }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for WatchServiceServer<T>
-    where
-        T: WatchService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UNIT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "UNIT_KIND_DISTRICT" => Some(Self::District),
+            "UNIT_KIND_TOWN" => Some(Self::Town),
+            "UNIT_KIND_STATION" => Some(Self::Station),
+            "UNIT_KIND_VILLAGE" => Some(Self::Village),
+            "UNIT_KIND_MICROGRID" => Some(Self::Microgrid),
+            "UNIT_KIND_DEPARTMENT" => Some(Self::Department),
+            "UNIT_KIND_COMPANY" => Some(Self::Company),
+            _ => None,
         }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/yiwang.incident.v1.WatchService/Watch" => {
-                    #[allow(non_camel_case_types)]
-                    struct WatchSvc<T: WatchService>(pub Arc<T>);
-                    impl<
-                        T: WatchService,
-                    > tonic::server::ServerStreamingService<super::WatchRequest>
-                    for WatchSvc<T> {
-                        type Response = super::WatchResponse;
-                        type ResponseStream = T::WatchStream;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::WatchRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as WatchService>::watch(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = WatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.server_streaming(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/yiwang.incident.v1.WatchService/Ack" => {
-                    #[allow(non_camel_case_types)]
-                    struct AckSvc<T: WatchService>(pub Arc<T>);
-                    impl<T: WatchService> tonic::server::UnaryService<super::AckRequest>
-                    for AckSvc<T> {
-                        type Response = super::AckResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::AckRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as WatchService>::ack(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = AckSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for WatchServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "yiwang.incident.v1.WatchService";
-    impl<T> tonic::server::NamedService for WatchServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
     }
 }
 /// Generated client implementations.
@@ -1732,7 +1835,7 @@ pub mod unit_service_client {
                 .insert(GrpcMethod::new("yiwang.incident.v1.UnitService", "GetUnit"));
             self.inner.unary(req, path, codec).await
         }
-        /// The units below a unit, itself first.
+        /// The units of a subtree, parents before children.
         pub async fn list_units(
             &mut self,
             request: impl tonic::IntoRequest<super::ListUnitsRequest>,
@@ -1777,7 +1880,7 @@ pub mod unit_service_server {
             &self,
             request: tonic::Request<super::GetUnitRequest>,
         ) -> std::result::Result<tonic::Response<super::GetUnitResponse>, tonic::Status>;
-        /// The units below a unit, itself first.
+        /// The units of a subtree, parents before children.
         async fn list_units(
             &self,
             request: tonic::Request<super::ListUnitsRequest>,
@@ -1990,6 +2093,608 @@ pub mod unit_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "yiwang.incident.v1.UnitService";
     impl<T> tonic::server::NamedService for UnitServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// Durable name of this screen within the caller's account, e.g. `screen-1`, 1 to 64 bytes.
+    #[prost(string, tag = "1")]
+    pub consumer: ::prost::alloc::string::String,
+    /// Unit id to look as; empty for the token's own unit, else a unit in its subtree.
+    #[prost(string, tag = "2")]
+    pub unit: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<Filter>,
+    /// Where to go on; empty for a snapshot.
+    #[prost(bytes = "vec", tag = "4")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+    /// How many changes may lie unsent before the stream is cut as slow; 0 for the server's limit.
+    #[prost(int32, tag = "5")]
+    pub unsent_max: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchResponse {
+    #[prost(oneof = "watch_response::Item", tags = "1, 2, 3, 4, 5")]
+    pub item: ::core::option::Option<watch_response::Item>,
+}
+/// Nested message and enum types in `WatchResponse`.
+pub mod watch_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Item {
+        #[prost(message, tag = "1")]
+        SnapshotItem(super::SnapshotItem),
+        #[prost(message, tag = "2")]
+        SnapshotEnd(super::SnapshotEnd),
+        #[prost(message, tag = "3")]
+        Change(super::Change),
+        #[prost(message, tag = "4")]
+        LeftScope(super::LeftScope),
+        #[prost(message, tag = "5")]
+        Heartbeat(super::Heartbeat),
+    }
+}
+/// The latest version of an incident in sight.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotItem {
+    #[prost(message, optional, tag = "1")]
+    pub incident: ::core::option::Option<Incident>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotEnd {
+    /// The head when the snapshot began: changes since then follow.
+    #[prost(bytes = "vec", tag = "1")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+    /// Number of snapshot items sent.
+    #[prost(int64, tag = "2")]
+    pub count: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Change {
+    #[prost(bytes = "vec", tag = "1")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "ChangeKind", tag = "2")]
+    pub kind: i32,
+    /// Number of the transition, e.g. T07, and its action, e.g. DISPATCH.
+    #[prost(string, tag = "3")]
+    pub transition: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The incident at this version.
+    #[prost(message, optional, tag = "6")]
+    pub incident: ::core::option::Option<Incident>,
+    #[prost(message, optional, tag = "7")]
+    pub actor: ::core::option::Option<Actor>,
+    /// One line for people.
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+    #[prost(enumeration = "NoticeKind", repeated, tag = "9")]
+    pub notices: ::prost::alloc::vec::Vec<i32>,
+    /// Sent ahead of its order because it is urgent; it comes again in order, and its token is empty.
+    #[prost(bool, tag = "10")]
+    pub peek: bool,
+}
+/// The incident left sight ∩ filter: drop the row. Nothing else is said of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeftScope {
+    #[prost(bytes = "vec", tag = "1")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+    /// Resource name.
+    #[prost(string, tag = "2")]
+    pub incident: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub version: i64,
+    /// SIGHT or FILTER.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Every 15 s.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Heartbeat {
+    /// Newest number of the outbox, the last that this stream has passed, and the last acknowledged.
+    #[prost(int64, tag = "1")]
+    pub head_seq: i64,
+    #[prost(int64, tag = "2")]
+    pub sent_seq: i64,
+    #[prost(int64, tag = "3")]
+    pub acked_seq: i64,
+    #[prost(message, optional, tag = "4")]
+    pub server_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Version and commit of the hub.
+    #[prost(string, tag = "5")]
+    pub build: ::prost::alloc::string::String,
+    /// Where to go on: may be newer than that of the last change.
+    #[prost(bytes = "vec", tag = "6")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckRequest {
+    #[prost(string, tag = "1")]
+    pub consumer: ::prost::alloc::string::String,
+    /// As in `WatchRequest`.
+    #[prost(string, tag = "2")]
+    pub unit: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub token: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AckResponse {}
+/// What a change is about; the action says what was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeKind {
+    Unspecified = 0,
+    /// The first version.
+    Opened = 1,
+    /// The state changed.
+    State = 2,
+    /// Anything else.
+    Updated = 3,
+    /// The last version of an open incident.
+    Closed = 4,
+}
+impl ChangeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_KIND_UNSPECIFIED",
+            Self::Opened => "CHANGE_KIND_OPENED",
+            Self::State => "CHANGE_KIND_STATE",
+            Self::Updated => "CHANGE_KIND_UPDATED",
+            Self::Closed => "CHANGE_KIND_CLOSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_KIND_OPENED" => Some(Self::Opened),
+            "CHANGE_KIND_STATE" => Some(Self::State),
+            "CHANGE_KIND_UPDATED" => Some(Self::Updated),
+            "CHANGE_KIND_CLOSED" => Some(Self::Closed),
+            _ => None,
+        }
+    }
+}
+/// Why this unit is told something beside the change itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NoticeKind {
+    Unspecified = 0,
+    /// A new task.
+    Task = 1,
+    /// A watcher: told, does not own.
+    Watch = 2,
+    /// 80 % of a clock are spent.
+    Warn = 3,
+    /// A clock is spent.
+    Overdue = 4,
+    /// Nobody answers and there is no parent to climb to: the commander's list.
+    Unanswered = 5,
+    /// A request waits for a decision.
+    Request = 6,
+}
+impl NoticeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NOTICE_KIND_UNSPECIFIED",
+            Self::Task => "NOTICE_KIND_TASK",
+            Self::Watch => "NOTICE_KIND_WATCH",
+            Self::Warn => "NOTICE_KIND_WARN",
+            Self::Overdue => "NOTICE_KIND_OVERDUE",
+            Self::Unanswered => "NOTICE_KIND_UNANSWERED",
+            Self::Request => "NOTICE_KIND_REQUEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOTICE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "NOTICE_KIND_TASK" => Some(Self::Task),
+            "NOTICE_KIND_WATCH" => Some(Self::Watch),
+            "NOTICE_KIND_WARN" => Some(Self::Warn),
+            "NOTICE_KIND_OVERDUE" => Some(Self::Overdue),
+            "NOTICE_KIND_UNANSWERED" => Some(Self::Unanswered),
+            "NOTICE_KIND_REQUEST" => Some(Self::Request),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod watch_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The incident stream of one unit.
+    #[derive(Debug, Clone)]
+    pub struct WatchServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl WatchServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> WatchServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> WatchServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            WatchServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Without a token: a snapshot of what is in sight, then every change. With a token: every change after it.
+        /// Delivery is at least once, in order per incident; the client's key is (incident, version).
+        ///
+        /// The stream ends with INVALID_ARGUMENT / TOKEN_BAD, PERMISSION_DENIED / TOKEN_FOREIGN, OUT_OF_RANGE / RESYNC (start
+        /// without a token), RESOURCE_EXHAUSTED / SLOW (metadata `token`: where to go on), ABORTED / TAKEN_OVER (the same
+        /// consumer was opened again).
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/yiwang.incident.v1.WatchService/Watch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("yiwang.incident.v1.WatchService", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Says that everything up to a token was seen by a machine; cumulative, idempotent, a lower token is ignored. The
+        /// client sends it itself at every heartbeat: an open socket proves no presence.
+        pub async fn ack(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AckRequest>,
+        ) -> std::result::Result<tonic::Response<super::AckResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/yiwang.incident.v1.WatchService/Ack",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("yiwang.incident.v1.WatchService", "Ack"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod watch_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with WatchServiceServer.
+    #[async_trait]
+    pub trait WatchService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Without a token: a snapshot of what is in sight, then every change. With a token: every change after it.
+        /// Delivery is at least once, in order per incident; the client's key is (incident, version).
+        ///
+        /// The stream ends with INVALID_ARGUMENT / TOKEN_BAD, PERMISSION_DENIED / TOKEN_FOREIGN, OUT_OF_RANGE / RESYNC (start
+        /// without a token), RESOURCE_EXHAUSTED / SLOW (metadata `token`: where to go on), ABORTED / TAKEN_OVER (the same
+        /// consumer was opened again).
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// Says that everything up to a token was seen by a machine; cumulative, idempotent, a lower token is ignored. The
+        /// client sends it itself at every heartbeat: an open socket proves no presence.
+        async fn ack(
+            &self,
+            request: tonic::Request<super::AckRequest>,
+        ) -> std::result::Result<tonic::Response<super::AckResponse>, tonic::Status>;
+    }
+    /// The incident stream of one unit.
+    #[derive(Debug)]
+    pub struct WatchServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> WatchServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for WatchServiceServer<T>
+    where
+        T: WatchService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/yiwang.incident.v1.WatchService/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: WatchService>(pub Arc<T>);
+                    impl<
+                        T: WatchService,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchResponse;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WatchService>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/yiwang.incident.v1.WatchService/Ack" => {
+                    #[allow(non_camel_case_types)]
+                    struct AckSvc<T: WatchService>(pub Arc<T>);
+                    impl<T: WatchService> tonic::server::UnaryService<super::AckRequest>
+                    for AckSvc<T> {
+                        type Response = super::AckResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WatchService>::ack(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AckSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for WatchServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "yiwang.incident.v1.WatchService";
+    impl<T> tonic::server::NamedService for WatchServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -35,7 +35,7 @@ pub struct Value {
     pub identifier: ::prost::alloc::string::String,
     #[prost(enumeration = "Quality", tag = "8")]
     pub quality: i32,
-    /// Bits of the flag list of the access standard; see `flag_names` of the JSON form.
+    /// Bits of the flag list of the access standard; `yiwang log read --json` prints their names.
     #[prost(uint32, tag = "9")]
     pub flags: u32,
     #[prost(oneof = "value::Kind", tags = "2, 3, 4, 5, 6, 7")]
@@ -212,7 +212,7 @@ pub struct IncidentChange {
     pub no: ::prost::alloc::string::String,
     #[prost(int64, tag = "4")]
     pub version: i64,
-    /// opened, changed or closed.
+    /// OPENED, STATE, UPDATED or CLOSED.
     #[prost(string, tag = "5")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "6")]
@@ -239,6 +239,9 @@ pub struct IncidentChange {
     pub source: ::prost::alloc::string::String,
     #[prost(string, tag = "17")]
     pub event_id: ::prost::alloc::string::String,
+    /// Empty for a real one.
+    #[prost(string, tag = "18")]
+    pub drill_id: ::prost::alloc::string::String,
 }
 /// How a raw record came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
