@@ -49,11 +49,6 @@ impl Assembler {
         Self { slots, touched: Vec::new(), chunk_bytes_max }
     }
 
-    /// Next sequence number of a partition.
-    pub(crate) fn next(&self, slot: usize) -> u64 {
-        self.slots[slot].next
-    }
-
     /// Turns batches, already checked against the layout, into chunks.
     pub(crate) fn assemble(&mut self, layout: &Layout, batches: &[Batch], now: i64) -> Assembled {
         let mut out = Assembled::default();

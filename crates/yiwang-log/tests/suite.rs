@@ -222,26 +222,141 @@ async fn bytes_come_back_exactly(fixture: &Fixture) {
     log.close().await.unwrap();
 }
 
+/// Room for a few records of 1,000 bytes; one named reader.
+fn small_topics() -> Vec<TopicSpec> {
+    let mut raw = TopicSpec::stream("raw", 1, &["router"]);
+    raw.retention.bytes_max = 10_000;
+    vec![raw]
+}
+
+async fn append_sized(log: &Log, count: usize) {
+    let value = "x".repeat(1000);
+    for _ in 0..count {
+        append(log, &[("a", &value)]).await;
+    }
+}
+
+async fn waits_when_full_until_a_reader_moves(fixture: &Fixture) {
+    let log = fixture.open(small_topics()).await;
+    append_sized(&log, 10).await;
+    fixture.until(|| !log.status().full.is_empty()).await;
+    let more = append_sized(&log, 1);
+    tokio::pin!(more);
+    // The append is polled many times and does not get through while nothing is read.
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            () = &mut more => panic!("an append went into a full topic"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let read = read_records(&mut reader, 10).await;
+    let position = Position { epoch: fixture.epoch(), partition: 0, seq: read[5].1 };
+    reader.committer().commit(position).await.unwrap();
+    more.await;
+    assert!(log.status().full.is_empty());
+    log.close().await.unwrap();
+}
+
+async fn retention_never_passes_a_reader(fixture: &Fixture) {
+    let log = fixture.open(small_topics()).await;
+    append_sized(&log, 5).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let mut read = read_records(&mut reader, 5).await;
+    for round in 1..=20 {
+        let position = Position { epoch: fixture.epoch(), partition: 0, seq: round * 5 - 2 };
+        reader.committer().commit(position).await.unwrap();
+        append_sized(&log, 5).await;
+        read.extend(read_records(&mut reader, 5).await);
+    }
+    assert_eq!(read.iter().map(|r| r.1).collect::<Vec<_>>(), (0..105).collect::<Vec<_>>());
+    fixture.until(|| log.status().partitions[0].first > 80).await;
+    let status = log.status().partitions.remove(0);
+    assert!(status.first <= 98, "records from 98 on are not passed, kept from {}", status.first);
+    assert_eq!(status.next, 105);
+    drop(reader);
+    let log = fixture.reopen(log, small_topics()).await;
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let again = read_records(&mut reader, 7).await;
+    assert_eq!(again.iter().map(|r| r.1).collect::<Vec<_>>(), (98..105).collect::<Vec<_>>());
+    let gone = Position { epoch: fixture.epoch(), partition: 0, seq: 3 };
+    let mut late = log.reader("raw", "late", Start::At(vec![gone])).await.unwrap();
+    let assigned = late.next(BatchLimit::default()).await.unwrap();
+    assert!(matches!(assigned, Event::Assigned(_)));
+    let error = late.next(BatchLimit::default()).await.unwrap_err();
+    assert!(matches!(error, yiwang_log::Error::OutOfRange { position: 3, .. }), "{error}");
+    log.close().await.unwrap();
+}
+
+async fn one_reader_a_group(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let first = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let error = log.reader("raw", "router", Start::Committed).await.unwrap_err();
+    assert!(matches!(error, yiwang_log::Error::ReaderBusy { .. }));
+    let _anonymous = log.reader("raw", "", Start::Committed).await.unwrap();
+    let _another = log.reader("raw", "", Start::Committed).await.unwrap();
+    drop(first);
+    log.reader("raw", "router", Start::Committed).await.unwrap();
+    log.close().await.unwrap();
+}
+
+async fn commit_beyond_the_end_is_refused(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let position = Position { epoch: fixture.epoch(), partition: 0, seq: 1 };
+    let error = reader.committer().commit(position).await.unwrap_err();
+    assert!(matches!(error, yiwang_log::Error::OutOfRange { .. }), "{error}");
+    log.close().await.unwrap();
+}
+
 macro_rules! conformance {
-    ($($case:ident),* $(,)?) => {
-        mod memory {
+    ($name:ident, $fixture:expr, [$($case:ident),* $(,)?]) => {
+        mod $name {
             $(#[tokio::test]
             async fn $case() {
-                super::$case(&super::Fixture::memory()).await;
+                super::$case(&$fixture).await;
             })*
         }
     };
 }
 
-conformance! {
-    order_per_key,
-    extents_name_the_places,
-    resumes_from_committed,
-    starts_at_a_position,
-    limits_are_kept,
-    compacted_keeps_newest,
-    assigns_at_start_and_ends_at_close,
-    readers_follow_the_writer,
-    commits_only_move_forward,
-    bytes_come_back_exactly,
+macro_rules! suite {
+    ($name:ident, $fixture:expr, [$($more:ident),* $(,)?]) => {
+        conformance!($name, $fixture, [
+            order_per_key,
+            extents_name_the_places,
+            resumes_from_committed,
+            starts_at_a_position,
+            limits_are_kept,
+            compacted_keeps_newest,
+            assigns_at_start_and_ends_at_close,
+            readers_follow_the_writer,
+            commits_only_move_forward,
+            bytes_come_back_exactly,
+            $($more,)*
+        ]);
+    };
 }
+
+suite!(
+    memory,
+    super::Fixture::memory(),
+    [
+        waits_when_full_until_a_reader_moves,
+        retention_never_passes_a_reader,
+        one_reader_a_group,
+        commit_beyond_the_end_is_refused,
+    ]
+);
+
+suite!(
+    embedded,
+    super::Fixture::embedded(),
+    [
+        waits_when_full_until_a_reader_moves,
+        retention_never_passes_a_reader,
+        one_reader_a_group,
+        commit_beyond_the_end_is_refused,
+    ]
+);

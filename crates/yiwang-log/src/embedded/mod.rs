@@ -1,14 +1,41 @@
-//! The log in a data folder.
+//! The log in a data folder of this machine, on fjall.
+//!
+//! One writer thread a folder merges all waiting appends into one value per (topic, partition) and
+//! one fsync. Invariant: a receipt resolves after that fsync and never without it. Refuses a folder
+//! that is held by another process, corrupt, or short of acknowledged records.
+
+mod folder;
+mod head;
+mod keys;
+mod reader;
+mod retention;
+mod shared;
+mod writer;
+
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore};
 
+use self::folder::{Engine, Folder, OnMissing, engine};
+pub(crate) use self::reader::EmbeddedReader;
+use self::shared::{Positions, Queue, Shared};
+use self::writer::Writer;
 use crate::batch::Batch;
+use crate::chunk::Chunk;
 use crate::error::{Error, Halt};
-use crate::log::{CommitterInner, Receipt, Status};
-use crate::records::{BatchLimit, Event, Position, Start};
-use crate::topic::{Layout, TopicId, TopicSpec};
+use crate::log::{PartitionStatus, Receipt, Status};
+use crate::records::{Position, RecordRef, Start};
+use crate::tail::Tail;
+use crate::topic::{Kind, Layout, TopicId, TopicSpec};
+
+/// Bytes that an append takes of the budget beside its records.
+const APPEND_OVERHEAD_BYTES: usize = 256;
 
 /// The embedded log: where it lies and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,70 +104,263 @@ pub struct Loss {
     pub last: u64,
 }
 
+/// An opened folder with its writer thread.
 #[derive(Debug)]
 pub(crate) struct Embedded {
-    layout: Layout,
-}
-
-fn absent() -> Error {
-    Error::Config("the embedded log is not built yet".to_owned())
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Embedded {
-    pub(crate) fn open(_: EmbeddedConfig, _: Vec<TopicSpec>) -> Result<Arc<Self>, Error> {
-        Err(absent())
+    pub(crate) fn open(config: EmbeddedConfig, topics: Vec<TopicSpec>) -> Result<Arc<Self>, Error> {
+        let layout = Layout::new(topics)?;
+        let folder = Folder::open(&config, &layout, &mut OnMissing::Refuse)?;
+        let Folder { engine, head, known, epochs, states, commits } = folder;
+        let engine = Arc::new(engine);
+        let tail = |state: &keys::PartitionState| {
+            Mutex::new(Tail { first: state.first, next: state.next, ..Tail::default() })
+        };
+        let topics = layout.specs.len();
+        let shared = Arc::new(Shared {
+            room: Semaphore::new(config.queue_bytes_max),
+            config,
+            epochs,
+            engine: RwLock::new(Some(engine.clone())),
+            queue: Mutex::new(Queue::default()),
+            work: Condvar::new(),
+            tails: states.iter().map(tail).collect(),
+            grown: (0..topics).map(|_| Notify::new()).collect(),
+            positions: Mutex::new(Positions { committed: commits, ..Positions::default() }),
+            kept: states.iter().map(|state| AtomicU64::new(state.bytes)).collect(),
+            full: (0..topics).map(|_| AtomicBool::new(false)).collect(),
+            full_count: AtomicUsize::new(0),
+            freed: Notify::new(),
+            halted: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            readers: Mutex::new(HashMap::new()),
+            spare: Mutex::new(Vec::new()),
+            layout,
+        });
+        let writer = Writer::new(shared.clone(), engine, head, known, states);
+        let thread = std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| Error::Io { what: "start the writer thread".to_owned(), source })?;
+        Ok(Arc::new(Self { shared, thread: Mutex::new(Some(thread)) }))
     }
-    pub(crate) fn accept_loss(_: EmbeddedConfig, _: Vec<TopicSpec>) -> Result<Vec<Loss>, Error> {
-        Err(absent())
+
+    pub(crate) fn accept_loss(
+        config: EmbeddedConfig,
+        topics: Vec<TopicSpec>,
+    ) -> Result<Vec<Loss>, Error> {
+        let layout = Layout::new(topics)?;
+        let mut accepted = OnMissing::Accept(Vec::new());
+        Folder::open(&config, &layout, &mut accepted)?;
+        let OnMissing::Accept(losses) = accepted else { return Ok(Vec::new()) };
+        for loss in &losses {
+            tracing::warn!(?loss, "acknowledged records are written off");
+        }
+        Ok(losses)
     }
+
     pub(crate) fn layout(&self) -> &Layout {
-        &self.layout
+        &self.shared.layout
     }
-    pub(crate) async fn append(&self, _: Batch) -> Result<Receipt, Halt> {
-        Err(Halt::Closed)
+
+    pub(crate) async fn append(&self, batch: Batch) -> Result<Receipt, Halt> {
+        self.shared.not_full(&batch).await;
+        let bytes = batch.bytes() + APPEND_OVERHEAD_BYTES;
+        let permits = bytes.min(self.shared.config.queue_bytes_max).min(u32::MAX as usize);
+        let wanted = u32::try_from(permits).expect("just limited");
+        let Ok(permit) = self.shared.room.acquire_many(wanted).await else {
+            return Err(self.shared.halt());
+        };
+        let (completion, index) = self.shared.enqueue(batch, permits)?;
+        // The writer gives them back once the group is safe.
+        permit.forget();
+        Ok(Receipt { completion, index, driver: None })
     }
+
     pub(crate) fn spare(&self) -> Batch {
-        Batch::new()
+        let mut spare = self.shared.spare.lock().expect("no code panics while it holds the spares");
+        spare.pop().unwrap_or_default()
     }
+
     pub(crate) fn reader(
         self: &Arc<Self>,
-        _: TopicId,
-        _: &str,
-        _: &Start,
+        topic: TopicId,
+        group: &str,
+        start: &Start,
     ) -> Result<EmbeddedReader, Error> {
-        Err(absent())
+        let name = &self.shared.layout.spec(topic).name;
+        if self.shared.layout.spec(topic).kind == Kind::Compacted {
+            return Err(Error::Config(format!("topic {name} is compacted and has no readers")));
+        }
+        let group: Arc<str> = Arc::from(group);
+        if !group.is_empty() {
+            let mut readers = self.shared.readers.lock().expect("no code panics while it holds it");
+            if readers.insert((topic, group.clone()), ()).is_some() {
+                return Err(Error::ReaderBusy { topic: name.clone(), group: group.to_string() });
+            }
+        }
+        let mut reader = EmbeddedReader::new(self.clone(), topic, group);
+        if let Start::At(positions) = start {
+            positions.iter().try_for_each(|&position| reader.seek(position))?;
+        }
+        Ok(reader)
     }
-    pub(crate) async fn compacted(&self, _: TopicId, _: u16) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        Err(absent())
+
+    pub(crate) async fn compacted(
+        &self,
+        topic: TopicId,
+        partition: u16,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let handles = self.shared.engine().ok_or(Halt::Closed)?;
+        let name = self.shared.layout.spec(topic).name.clone();
+        let read =
+            tokio::task::spawn_blocking(move || read_newest(&handles, topic, &name, partition));
+        read.await.map_err(|error| Error::Engine {
+            what: "read the newest values".to_owned(),
+            cause: error.to_string(),
+        })?
     }
-    pub(crate) fn head(&self, _: TopicId, _: u16) -> u64 {
-        0
+
+    pub(crate) fn head(&self, topic: TopicId, partition: u16) -> u64 {
+        self.shared.lock_tail(self.shared.layout.slot(topic, partition)).next
     }
-    pub(crate) fn committed(&self, _: TopicId, _: &str) -> Vec<Position> {
-        Vec::new()
+
+    pub(crate) fn committed(&self, topic: TopicId, group: &str) -> Vec<Position> {
+        let epoch = self.shared.epochs[topic.index()];
+        let positions = self.shared.lock_positions();
+        let of_group = positions.committed.get(&(topic, Arc::from(group)));
+        let position = |(&partition, &seq): (&u16, &u64)| Position { epoch, partition, seq };
+        of_group.into_iter().flatten().map(position).collect()
     }
-    pub(crate) fn commit(&self, _: TopicId, _: &Arc<str>, _: Position) -> Result<(), Error> {
-        Err(absent())
-    }
-    pub(crate) fn status(&self) -> Status {
-        Status::default()
-    }
-    pub(crate) async fn close(&self) -> Result<(), Error> {
+
+    pub(crate) fn commit(
+        &self,
+        topic: TopicId,
+        group: &Arc<str>,
+        position: Position,
+    ) -> Result<(), Error> {
+        let Position { epoch, partition, seq } = position;
+        let spec = self.shared.layout.spec(topic);
+        if epoch != self.shared.epochs[topic.index()] || partition >= spec.partitions {
+            return Err(Error::Revoked { partition });
+        }
+        if let Some(halt) = self.shared.halted.get() {
+            return Err(halt.clone().into());
+        }
+        let tail = self.shared.lock_tail(self.shared.layout.slot(topic, partition));
+        let (first, next) = (tail.first, tail.next);
+        drop(tail);
+        if seq > next {
+            let topic = spec.name.clone();
+            return Err(Error::OutOfRange { topic, partition, position: seq, first, next });
+        }
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut positions = self.shared.lock_positions();
+        let known = positions.committed.entry((topic, group.clone())).or_default();
+        match known.get(&partition) {
+            Some(&before) if before >= seq => return Ok(()),
+            _ => known.insert(partition, seq),
+        };
+        positions.dirty.insert((topic, group.clone(), partition));
+        let first_dirty = positions.dirty_since.is_none();
+        positions.dirty_since.get_or_insert_with(Instant::now);
+        drop(positions);
+        let full = self.shared.full[topic.index()].load(Ordering::Acquire);
+        if full || first_dirty {
+            self.shared.nudge(|queue| queue.retain |= full);
+        }
         Ok(())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let shared = &self.shared;
+        let partition = |(slot, &(topic, partition)): (usize, &(TopicId, u16))| {
+            let tail = shared.lock_tail(slot);
+            PartitionStatus {
+                topic: shared.layout.spec(topic).name.clone(),
+                partition,
+                first: tail.first,
+                next: tail.next,
+                bytes: shared.kept[slot].load(Ordering::Relaxed),
+            }
+        };
+        let full = shared.layout.specs.iter().zip(&shared.full);
+        let queued = shared.config.queue_bytes_max - shared.room.available_permits();
+        Status {
+            partitions: shared.layout.places().iter().enumerate().map(partition).collect(),
+            full: full
+                .filter(|(_, full)| full.load(Ordering::Acquire))
+                .map(|(spec, _)| spec.name.clone())
+                .collect(),
+            queued_bytes: queued as u64,
+            connected: true,
+            halted: shared.halted.get().map(ToString::to_string),
+        }
+    }
+
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<(), Error> {
+        let this = self.clone();
+        let stopped = tokio::task::spawn_blocking(move || this.stop());
+        stopped.await.map_err(|error| Error::Engine {
+            what: "stop the log".to_owned(),
+            cause: error.to_string(),
+        })?;
+        match self.shared.halted.get() {
+            Some(halt) => Err(halt.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the writer finish what was taken, then frees the folder.
+    fn stop(&self) {
+        self.shared.nudge(|queue| queue.stopping = true);
+        let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            let cause = "the writer thread panicked".to_owned();
+            self.shared.poison(&Error::Engine { what: "stop the log".to_owned(), cause });
+        }
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.grown.iter().for_each(Notify::notify_waiters);
+        let handles = self.shared.engine.write().expect("no code panics while it holds it").take();
+        drop(handles);
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct EmbeddedReader;
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
 
-impl EmbeddedReader {
-    pub(crate) async fn next(&mut self, _: BatchLimit) -> Result<Event, Error> {
-        Err(absent())
+fn read_newest(
+    handles: &Engine,
+    topic: TopicId,
+    name: &str,
+    partition: u16,
+) -> Result<Vec<(Bytes, Bytes)>, Error> {
+    let corrupt = |detail: String| Error::Corrupt {
+        what: format!("topic {name} partition {partition}"),
+        detail,
+    };
+    let mut out = Vec::new();
+    for guard in handles.topics[topic.index()].prefix(partition.to_be_bytes()) {
+        let (key, value) = guard.into_inner().map_err(engine(&format!("read topic {name}")))?;
+        let chunk = Chunk::parse(Bytes::from(value)).map_err(corrupt)?;
+        let body = chunk.whole().body;
+        let (record, _) =
+            RecordRef::split(&body).ok_or_else(|| corrupt("a value is cut".to_owned()))?;
+        if record.key != &key[2..] {
+            return Err(corrupt("a value does not match its key".to_owned()));
+        }
+        out.push((body.slice_ref(record.key), body.slice_ref(record.value)));
     }
-    pub(crate) fn seek(&mut self, _: Position) -> Result<(), Error> {
-        Err(absent())
-    }
-    pub(crate) fn committer(&self) -> CommitterInner {
-        unreachable!("no reader is ever made")
-    }
+    Ok(out)
 }

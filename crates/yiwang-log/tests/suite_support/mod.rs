@@ -1,17 +1,24 @@
 //! Fixtures of the conformance suite: how each implementation is opened and opened again.
 
+use std::time::Duration;
+
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use yiwang_log::{BatchLimit, Event, Log, MemoryConfig, Reader, TopicSpec};
+use yiwang_log::{BatchLimit, EmbeddedConfig, Event, Log, MemoryConfig, Reader, TopicSpec};
 
 /// One implementation with its place.
 pub enum Fixture {
     Memory,
+    Embedded(tempfile::TempDir),
 }
 
 impl Fixture {
     pub fn memory() -> Self {
         Self::Memory
+    }
+
+    pub fn embedded() -> Self {
+        Self::Embedded(tempfile::tempdir().unwrap())
     }
 
     pub fn epoch(&self) -> u32 {
@@ -25,14 +32,32 @@ impl Fixture {
     pub async fn open(&self, topics: Vec<TopicSpec>) -> Log {
         match self {
             Self::Memory => Log::open_memory(MemoryConfig::default(), topics).unwrap(),
+            Self::Embedded(dir) => {
+                Log::open_embedded(EmbeddedConfig::new(dir.path()), topics).unwrap()
+            }
         }
     }
 
     /// The same log after an orderly stop; for memory the log as it is.
-    pub async fn reopen(&self, log: Log, _topics: Vec<TopicSpec>) -> Log {
+    pub async fn reopen(&self, log: Log, topics: Vec<TopicSpec>) -> Log {
         match self {
             Self::Memory => log,
+            Self::Embedded(_) => {
+                log.close().await.unwrap();
+                self.open(topics).await
+            }
         }
+    }
+
+    /// Waits for a condition that the log's own thread brings about.
+    pub async fn until(&self, mut ready: impl FnMut() -> bool) {
+        let waiting = async {
+            while !ready() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        waited.expect("the condition comes true within 20 s");
     }
 }
 
