@@ -134,7 +134,11 @@ impl Identity {
         check_size(filter)?;
         let own = self.up.strip_suffix("up/").expect("an identity ends with up/");
         let Some(below) = filter.strip_prefix(own) else {
-            return Err(foreign(filter));
+            return Err(match filter.strip_prefix(ROOT) {
+                _ if !is_filter(filter) => Refusal::BadCharacter,
+                Some(_) => Refusal::ForeignIdentity,
+                None => Refusal::NotNative,
+            });
         };
         match below.strip_prefix("down/") {
             Some("") | None => Err(Refusal::NotAllowed),

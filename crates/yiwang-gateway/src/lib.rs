@@ -1,1 +1,33 @@
-//! yiwang-gateway: to be written.
+//! The gateway role: every message from outside gets into the raw log, and is acknowledged only then.
+//!
+//! Three lanes share one ledger: `listen` (our own MQTT front), `subscribe` (client of outside brokers) and `kafka`
+//! (intake topics). Invariant: nothing is acknowledged upstream before the log's receipt. The gateway refuses to judge
+//! content: bad JSON is stored and acknowledged, the router decides.
+
+mod config;
+mod directory;
+mod error;
+mod gateway;
+mod intake;
+mod kafka;
+mod ledger;
+mod listen;
+mod metrics;
+mod pipeline;
+mod record;
+mod source;
+mod stats;
+mod subscribe;
+mod tick;
+
+pub use config::{Config, Qos0Policy, RawConfig, RawKafka, RawListen, RawSubscribe};
+pub use directory::{Directory, Entry, Pepper, Seal};
+pub use error::{Action, Error};
+pub use gateway::{Deps, Gateway, Handle};
+pub use intake::Clock;
+pub use ledger::{LANES, Ledger, Refused, Row, Shed, lane_str};
+pub use listen::connect::ConnectRefused;
+pub use listen::control::Closed;
+pub use metrics::describe;
+pub use source::SourceState;
+pub use stats::Stats;

@@ -1,0 +1,135 @@
+//! Who may connect: the registry's devices with their sealed secrets, as one immutable snapshot.
+//!
+//! Invariant: no plain secret is kept for the *plain* form, only HMAC-SHA256(pepper, secret); comparisons take the same
+//! time whether a device exists or not, and no answer says which part was wrong.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The key under which device secrets are sealed; the same for all processes of a site.
+#[derive(Clone)]
+pub struct Pepper(Vec<u8>);
+
+impl Pepper {
+    /// A pepper of these bytes, at least 16 of them.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() >= 16).then(|| Self(bytes.to_vec()))
+    }
+
+    /// HMAC-SHA256(pepper, secret).
+    #[must_use]
+    pub fn seal(&self, secret: &[u8]) -> Seal {
+        Seal(self.mac(secret).finalize().into_bytes().into())
+    }
+
+    fn opens(&self, seal: &Seal, secret: &[u8]) -> bool {
+        self.mac(secret).verify_slice(&seal.0).is_ok()
+    }
+
+    fn mac(&self, secret: &[u8]) -> Hmac<Sha256> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.chain_update(secret)
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pepper(…)")
+    }
+}
+
+/// A sealed secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seal(pub [u8; 32]);
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal(…)")
+    }
+}
+
+/// A device as the front sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its sealed secret; `None` cannot connect with a secret.
+    pub seal: Option<Seal>,
+    /// Whether it may connect at all.
+    pub admitted: bool,
+    /// Its product's largest packet, where the product says one.
+    pub packet_bytes_max: Option<usize>,
+}
+
+/// All devices, by device key.
+#[derive(Debug)]
+pub struct Directory {
+    pepper: Pepper,
+    devices: HashMap<Box<str>, Entry>,
+    nobody: Seal,
+}
+
+/// Why a CONNECT is refused; the two never tell an unknown device from a wrong secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Unknown device, no secret, or the wrong one.
+    Credentials,
+    /// Known by its secret, but disabled or retired.
+    NotAdmitted,
+}
+
+impl Directory {
+    /// A directory of these devices.
+    pub fn new(pepper: Pepper, devices: impl IntoIterator<Item = (Box<str>, Entry)>) -> Self {
+        let nobody = pepper.seal(b"nobody");
+        Self { pepper, devices: devices.into_iter().collect(), nobody }
+    }
+
+    /// Judges the *plain* form: the password is the device's secret.
+    pub(crate) fn admit(&self, device: &str, secret: &[u8]) -> Result<&Entry, Denied> {
+        let entry = self.devices.get(device);
+        let seal = entry.and_then(|entry| entry.seal.as_ref());
+        let opens = self.pepper.opens(seal.unwrap_or(&self.nobody), secret);
+        match entry {
+            Some(entry) if opens && seal.is_some() && entry.admitted => Ok(entry),
+            Some(_) if opens && seal.is_some() => Err(Denied::NotAdmitted),
+            _ => Err(Denied::Credentials),
+        }
+    }
+
+    /// Whether a live session of this device still stands on what it was admitted with.
+    pub(crate) fn still_admits(&self, device: &str, seal: Option<&Seal>) -> bool {
+        let entry = self.devices.get(device);
+        entry.is_some_and(|entry| entry.admitted && entry.seal.as_ref() == seal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_judged_without_telling_why() {
+        let pepper = Pepper::new(b"sixteen bytes ok").unwrap();
+        let seal = Some(pepper.seal(b"s1"));
+        let entry = |admitted, seal| Entry { seal, admitted, packet_bytes_max: None };
+        let devices = [
+            ("p/a".into(), entry(true, seal.clone())),
+            ("p/off".into(), entry(false, seal.clone())),
+            ("p/none".into(), entry(true, None)),
+        ];
+        let directory = Directory::new(pepper, devices);
+        assert!(directory.admit("p/a", b"s1").is_ok());
+        for (device, secret) in
+            [("p/a", "s2"), ("p/x", "s1"), ("p/none", "nobody"), ("p/x", "nobody")]
+        {
+            assert_eq!(directory.admit(device, secret.as_bytes()), Err(Denied::Credentials));
+        }
+        assert_eq!(directory.admit("p/off", b"s1"), Err(Denied::NotAdmitted));
+        assert!(directory.still_admits("p/a", seal.as_ref()));
+        assert!(!directory.still_admits("p/off", seal.as_ref()));
+        assert_eq!(format!("{:?}", directory.pepper), "Pepper(…)");
+    }
+}

@@ -1,0 +1,63 @@
+//! What every lane shares: the raw log, the clock, the ledger, and the end of it all.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+use yiwang_core::record::Millis;
+use yiwang_log::{Halt, TopicId, Writer};
+
+use crate::ledger::Ledger;
+
+/// Where the time of reception comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(pub fn() -> Millis);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+        })
+    }
+}
+
+/// The raw log and what is counted on the way to it.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) writer: Writer,
+    pub(crate) raw: TopicId,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) clock: Clock,
+    pub(crate) halted: Halted,
+}
+
+impl Intake {
+    pub(crate) fn now(&self) -> Millis {
+        (self.clock.0)()
+    }
+}
+
+/// The first halt that any lane met; from then on nothing is acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Halted {
+    first: OnceLock<Halt>,
+    token: CancellationToken,
+}
+
+impl Halted {
+    pub(crate) fn set(&self, halt: Halt) {
+        // Later halts are consequences of the first.
+        let _ = self.first.set(halt);
+        self.token.cancel();
+    }
+
+    pub(crate) async fn wait(&self) -> &Halt {
+        self.token.cancelled().await;
+        self.first.get().expect("the token is cancelled after the halt is set")
+    }
+
+    pub(crate) fn get(&self) -> Option<&Halt> {
+        self.first.get()
+    }
+}

@@ -1,0 +1,312 @@
+//! Client of an outside broker: a persistent session whose messages are acknowledged only after the log's receipt.
+//!
+//! Invariant: acknowledgements go out in arrival order, and never over another connection than the one their message
+//! came by: each connection has its own client, queue and poll task, and all three end with it. What was not yet
+//! acknowledged then comes again. The poll task never waits for anything but the broker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_core::topic;
+use yiwang_log::Halt;
+
+use crate::config::RawSubscribe;
+use crate::intake::Intake;
+use crate::ledger::Shed;
+use crate::pipeline::{Pipeline, Step};
+use crate::record;
+use crate::source::{Source, SourceState};
+use crate::stats::Stats;
+
+/// Messages that are appended as one batch.
+const BATCH_MAX: usize = 512;
+/// Batches whose receipts are awaited.
+const BATCHES_MAX: usize = 16;
+/// Shortest pause before a new attempt.
+const RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// A connection that lived this long starts the pauses anew.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+/// What the request queue holds beside one acknowledgement per message: subscriptions and DISCONNECT.
+const REQUESTS_SPARE: usize = 64;
+
+/// One configured connection and what it reports to.
+pub(crate) struct Subscriber {
+    pub(crate) config: RawSubscribe,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) source: Arc<Source>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("connection lost: {0}")]
+    Lost(#[from] Box<rumqttc::ConnectionError>),
+    #[error("nothing happened for {0:?}, not even a ping")]
+    Stalled(Duration),
+    #[error("the broker refuses the subscription to {0}; allow it there")]
+    SubscriptionRefused(String),
+    #[error(
+        "the broker sends more at once than queue_max = {0}; raise it above its in-flight window"
+    )]
+    QueueFull(usize),
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Subscriber {
+    /// Receives until stopped; comes back to the broker for as long as it takes.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut pause = RECONNECT_MIN;
+        let mut first = true;
+        while !stop.is_cancelled() && self.intake.halted.get().is_none() {
+            let began = Instant::now();
+            let ended = match self.connection(first, &stop).await {
+                Ok(ended) => ended,
+                Err(halt) => return self.intake.halted.set(halt),
+            };
+            first = false;
+            if matches!(ended, Ended::Stopped) {
+                return;
+            }
+            self.stats.reconnected();
+            let reason = ended.to_string();
+            if self.source.set(SourceState::Down(reason.clone())) {
+                tracing::warn!(source = self.config.name, reason, "broker is away");
+            }
+            if began.elapsed() >= HEALTHY_AFTER {
+                pause = RECONNECT_MIN;
+            }
+            // Decorrelated jitter: many clients of one broker do not come back together.
+            let most = Duration::from_millis(self.config.reconnect_max_ms).max(RECONNECT_MIN);
+            pause = rand::rng().random_range(RECONNECT_MIN..=pause * 3).min(most);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One connection, from CONNECT to the receipt of the last message that came by it.
+    async fn connection(&self, first: bool, stop: &CancellationToken) -> Result<Ended, Halt> {
+        let requests_max = self.config.queue_max + self.config.filters.len() + REQUESTS_SPARE;
+        let (client, events) = AsyncClient::new(self.options(), requests_max);
+        let (sender, receiver) = mpsc::channel(self.config.queue_max);
+        let poll = Poll {
+            config: self.config.clone(),
+            intake: Arc::clone(&self.intake),
+            source: Arc::clone(&self.source),
+            client: client.clone(),
+            queue: Some(sender),
+            subscribe: first,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(poll.run(events, stop.clone()));
+        self.forward(receiver, &client).await?;
+        // Everything is acknowledged as far as it can be; a connection that still stands is ended.
+        let _ = client.try_disconnect();
+        let deadline = Duration::from_secs(u64::from(self.config.keep_alive_s));
+        match timeout(deadline, task.join_next()).await {
+            Ok(Some(Ok(ended))) => Ok(ended),
+            _ => Ok(Ended::Stalled(deadline)),
+        }
+    }
+
+    fn options(&self) -> MqttOptions {
+        let config = &self.config;
+        let mut options = MqttOptions::new(&config.client_id, &config.host, config.port);
+        options
+            .set_clean_session(false)
+            .set_manual_acks(true)
+            .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
+            .set_max_packet_size(config.packet_bytes_max, config.packet_bytes_max);
+        if let Some(user) = &config.user {
+            options.set_credentials(user, config.password.clone().unwrap_or_default());
+        }
+        options
+    }
+
+    /// Appends what the poll task hands over, and acknowledges it in order once it is safe.
+    async fn forward(
+        &self,
+        mut queue: mpsc::Receiver<Publish>,
+        client: &AsyncClient,
+    ) -> Result<(), Halt> {
+        let mut pipeline = Pipeline::<Group>::new(self.intake.writer.clone());
+        let mut inbox = Vec::with_capacity(BATCH_MAX);
+        let mut open = true;
+        while open || !pipeline.idle() {
+            let room = !pipeline.busy() && pipeline.len() < BATCHES_MAX;
+            tokio::select! {
+                biased;
+                step = pipeline.next() => match step? {
+                    Step::Room => {}
+                    Step::Safe(group) => self.acknowledge(&group, client),
+                },
+                count = queue.recv_many(&mut inbox, BATCH_MAX), if open && room => {
+                    open = count > 0;
+                    if open {
+                        self.append(&mut inbox, &mut pipeline);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&self, inbox: &mut Vec<Publish>, pipeline: &mut Pipeline<Group>) {
+        let received_at = self.intake.now();
+        let peer = format!("{}:{}", self.config.host, self.config.port);
+        let mut batch = self.intake.writer.spare();
+        let mut group = Group { packet_ids: Vec::new(), records: inbox.len() as u64 };
+        let mut bytes = 0;
+        for publish in inbox.drain(..) {
+            let (device, up) = match topic::parse_up(&publish.topic) {
+                Ok(native) => (native.device, native.up),
+                // No device is claimed: the router quarantines it, and nothing is lost meanwhile.
+                Err(_) => ("", topic::Up { kind: BodyKind::Other, path: &publish.topic }),
+            };
+            let raw = Raw {
+                device,
+                lane: Lane::Subscribe,
+                kind: up.kind,
+                path: up.path,
+                listener: &self.config.name,
+                peer: &peer,
+                received_at,
+                payload: &publish.payload,
+            };
+            record::push(&mut batch, self.intake.raw, record::Key::of(device), &raw);
+            bytes += publish.payload.len() as u64;
+            if publish.qos != QoS::AtMostOnce {
+                group.packet_ids.push(publish.pkid);
+            }
+        }
+        self.intake.ledger.update(Lane::Subscribe, |row| {
+            row.received += group.records;
+            row.received_bytes += bytes;
+            row.in_flight += group.records;
+        });
+        pipeline.append(batch, group);
+    }
+
+    fn acknowledge(&self, group: &Group, client: &AsyncClient) {
+        let mut sent = 0;
+        for &packet_id in &group.packet_ids {
+            let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new());
+            publish.pkid = packet_id;
+            // It fails only when the connection has ended; then the message comes again.
+            sent += u64::from(client.try_ack(&publish).is_ok());
+        }
+        self.intake.ledger.update(Lane::Subscribe, |row| {
+            row.in_flight -= group.records;
+            row.appended += group.records;
+            row.acknowledged += sent;
+        });
+    }
+}
+
+/// The packet ids of one batch in arrival order, and how many records it has.
+#[derive(Debug)]
+struct Group {
+    packet_ids: Vec<u16>,
+    records: u64,
+}
+
+/// The task that talks to the broker.
+struct Poll {
+    config: RawSubscribe,
+    intake: Arc<Intake>,
+    source: Arc<Source>,
+    client: AsyncClient,
+    /// `None` once stopping: nothing more is taken, acknowledgements still go out.
+    queue: Option<mpsc::Sender<Publish>>,
+    subscribe: bool,
+}
+
+impl Poll {
+    async fn run(mut self, mut events: EventLoop, stop: CancellationToken) -> Ended {
+        // The event loop pings by itself: silence for longer than this means that it is stuck.
+        let silence_max = Duration::from_secs(u64::from(self.config.keep_alive_s) * 2);
+        events.network_options.set_tcp_nodelay(true);
+        loop {
+            let stopping = self.queue.is_none();
+            let polled = tokio::select! {
+                biased;
+                () = stop.cancelled(), if !stopping => {
+                    self.queue = None;
+                    continue;
+                }
+                polled = timeout(silence_max, events.poll()) => polled,
+            };
+            let handled = match polled {
+                Err(_) => Err(Ended::Stalled(silence_max)),
+                Ok(Err(_)) if stopping => Err(Ended::Stopped),
+                Ok(Err(error)) => Err(Ended::Lost(Box::new(error))),
+                Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) if stopping => Err(Ended::Stopped),
+                Ok(Ok(Event::Incoming(packet))) => self.incoming(packet),
+                Ok(Ok(Event::Outgoing(_))) => Ok(()),
+            };
+            if let Err(ended) = handled {
+                return ended;
+            }
+        }
+    }
+
+    fn incoming(&mut self, packet: Packet) -> Result<(), Ended> {
+        match packet {
+            Packet::Publish(publish) => self.hand_over(publish),
+            Packet::ConnAck(connected) => {
+                // The session of an earlier process may hold other filters than ours.
+                if self.subscribe || !connected.session_present {
+                    let qos = if self.config.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+                    for filter in &self.config.filters {
+                        self.client
+                            .try_subscribe(filter, qos)
+                            .expect("a new request queue has room for every filter");
+                    }
+                } else {
+                    self.up();
+                }
+                Ok(())
+            }
+            Packet::SubAck(answer) => {
+                if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
+                    return Err(Ended::SubscriptionRefused(self.config.filters.join(", ")));
+                }
+                self.up();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn up(&self) {
+        if self.source.set(SourceState::Up) {
+            tracing::info!(source = self.config.name, "broker is connected");
+        }
+    }
+
+    fn hand_over(&self, publish: Publish) -> Result<(), Ended> {
+        let Some(queue) = &self.queue else {
+            return Ok(());
+        };
+        match queue.try_send(publish) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(publish)) if publish.qos == QoS::AtMostOnce => {
+                self.intake.ledger.update(Lane::Subscribe, |row| row.shed(Shed::QueueFull, 1));
+                Ok(())
+            }
+            Err(_) => Err(Ended::QueueFull(self.config.queue_max)),
+        }
+    }
+}
