@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use yiwang_core::ids::Id;
-use yiwang_core::incident::{Case, Clock, History, Incident, Request, State, Task, UnitId};
+use yiwang_core::incident::{
+    Case, Clock, ClockSegment, History, Incident, Request, State, Task, UnitId,
+};
 use yiwang_core::record::{AlarmSeverity, Millis};
 
 use crate::Error;
@@ -195,6 +197,24 @@ impl Store {
         );
         let values = vec![Value::int(now), Value::int(i64::from(limit))];
         read_all(self.rows(&text, values, &table.kinds).await?)
+    }
+
+    /// When the next rung of any clock is due.
+    ///
+    /// # Errors
+    /// As the engine fails.
+    pub async fn next_fire_at(&self) -> Result<Option<Millis>, Error> {
+        let text = "SELECT MIN(fire_at) FROM clock WHERE fire_at IS NOT NULL";
+        Ok(first_int(&self.rows(text, vec![], &[Kind::Int]).await?))
+    }
+
+    /// Every stretch of time charged to the clocks of an incident: the proof of its due times.
+    ///
+    /// # Errors
+    /// As the engine fails.
+    pub async fn segments(&self, incident: Id) -> Result<Vec<ClockSegment>, Error> {
+        let table = &self.shared.tables.segment;
+        self.children(table, "incident", "clock, generation", &[incident]).await
     }
 
     async fn children<R: Row>(

@@ -17,12 +17,13 @@ pub struct LedgerCount {
 }
 
 impl Store {
-    /// All counters, by stage and name.
+    /// All counters that are not zero, by stage and name.
     ///
     /// # Errors
     /// As the engine fails.
     pub async fn ledger(&self) -> Result<Vec<LedgerCount>, Error> {
-        self.counts("SELECT stage, name, value FROM ledger ORDER BY stage, name").await
+        self.counts("SELECT stage, name, value FROM ledger WHERE value <> 0 ORDER BY stage, name")
+            .await
     }
 
     /// The counters of signals and incidents counted again from their rows: slow, for `doctor` and tests.
@@ -35,7 +36,7 @@ impl Store {
                     GROUP BY outcome UNION ALL \
                     SELECT 'incidents', state, COUNT(*) FROM incident GROUP BY state UNION ALL \
                     SELECT 'incidents', 'opened', COUNT(*) FROM incident) AS c \
-                    ORDER BY stage, name";
+                    WHERE value <> 0 ORDER BY stage, name";
         self.counts(text).await
     }
 

@@ -1,7 +1,8 @@
-//! Signals and answered commands: what is known already, and which alarms still stand.
+//! Signals, answered commands and the audit: what is known already, and which alarms still stand.
 
 use yiwang_core::ids::Id;
-use yiwang_core::incident::{CommandRow, SignalRow};
+use yiwang_core::incident::{AuditRow, CommandRow, SignalRow};
+use yiwang_core::record::Millis;
 
 use crate::Error;
 use crate::engine::{Kind, Value, storable};
@@ -80,6 +81,20 @@ impl Store {
         let member = self.shared.engine.dialect().member("request_id", 1, Kind::Text);
         let text = format!("SELECT {} FROM command WHERE {member}", table.select(""));
         read_all(self.rows(&text, vec![Value::Texts(request_ids.to_vec())], &table.kinds).await?)
+    }
+
+    /// Audit rows from a time on, in the order of time.
+    ///
+    /// # Errors
+    /// As the engine fails.
+    pub async fn audit_after(&self, from: Millis, limit: u32) -> Result<Vec<AuditRow>, Error> {
+        let table = &self.shared.tables.audit;
+        let text = format!(
+            "SELECT {} FROM audit WHERE at >= $1 ORDER BY at, id LIMIT $2",
+            table.select("")
+        );
+        let values = vec![Value::int(from), Value::int(i64::from(limit))];
+        read_all(self.rows(&text, values, &table.kinds).await?)
     }
 
     /// The stored answer of one request id.

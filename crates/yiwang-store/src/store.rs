@@ -5,7 +5,7 @@ use std::sync::Arc;
 use yiwang_core::incident::PolicyRow;
 
 use crate::config::{Config, Limits};
-use crate::engine::{Engine, Kind, Rows, Value, sql};
+use crate::engine::{Dialect, Engine, Kind, Rows, Value, sql};
 use crate::rows::{Tables, read_all};
 use crate::{Error, open};
 
@@ -102,6 +102,33 @@ impl Store {
         let table = &self.shared.tables.policy;
         let text = format!("SELECT {} FROM policy", table.select(""));
         read_all(self.rows(&text, vec![], &table.kinds).await?)
+    }
+
+    /// Looks for damage that the engine can find in its own file; empty means sound. Slow, for `doctor`.
+    /// PostgreSQL has its own tool for it, `pg_amcheck`.
+    ///
+    /// # Errors
+    /// As the engine fails; a file too damaged to be read is `Halt`.
+    pub async fn damage(&self) -> Result<Vec<String>, Error> {
+        if self.shared.engine.dialect() == Dialect::Postgres {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let rows = self.rows("PRAGMA integrity_check", vec![], &[Kind::Text]).await?;
+        for value in rows.into_iter().flatten() {
+            match value {
+                Value::Text(Some(text)) if text == "ok" => {}
+                Value::Text(Some(text)) => found.push(text.into_owned()),
+                _ => {}
+            }
+        }
+        let text = "SELECT \"table\" FROM pragma_foreign_key_check";
+        for value in self.rows(text, vec![], &[Kind::Text]).await?.into_iter().flatten() {
+            if let Value::Text(Some(table)) = value {
+                found.push(format!("a row of {table} has no incident"));
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) async fn rows(
