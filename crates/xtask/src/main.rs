@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+mod devices;
 mod district;
 mod proto;
 
@@ -17,6 +18,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make config/devices/demo.csv anew, one device for each asset.
+    Devices {
+        /// Only compare; fail if the file differs from what would be made.
+        #[arg(long)]
+        check: bool,
+    },
     /// Write the generated protobuf code anew.
     Proto,
     /// Make the generated files of config/district/ anew.
@@ -30,6 +37,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let root = root();
     match Cli::parse().command {
+        Command::Devices { check } => devices::run(&root, check),
         Command::Proto => proto::write(&root),
         Command::District { check } => district::run(&root, check),
     }

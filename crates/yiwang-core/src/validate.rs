@@ -113,7 +113,10 @@ pub(crate) struct Intake<'s> {
     first_bad: Option<Finding>,
     /// Where the open group starts.
     start: u32,
+    /// Properties of the open group that were named.
     seen: Bits,
+    /// Those of them without a valid value.
+    void: Bits,
     /// Values left out by `unknown: drop`.
     pub(crate) dropped: u32,
     count: usize,
@@ -138,6 +141,7 @@ impl<'s> Intake<'s> {
             first_bad: None,
             start: 0,
             seen: Bits::default(),
+            void: Bits::default(),
             dropped: 0,
             count: 0,
         }
@@ -152,6 +156,7 @@ impl<'s> Intake<'s> {
     pub(crate) fn begin(&mut self) {
         self.start = self.out.values.len() as u32;
         self.seen = Bits::default();
+        self.void = Bits::default();
     }
 
     /// Ends it. `required`: whether this was a report, which must carry what is required.
@@ -174,7 +179,7 @@ impl<'s> Intake<'s> {
     }
 
     fn missing(&self) -> Option<u16> {
-        let lacking = |word: usize| self.plan.required[word] & !self.seen[word];
+        let lacking = |word: usize| self.plan.required[word] & (!self.seen[word] | self.void[word]);
         let word = (0..self.seen.len()).find(|word| lacking(*word) != 0)?;
         Some((word * 64) as u16 + lacking(word).trailing_zeros() as u16)
     }
@@ -227,7 +232,7 @@ impl<'s> Intake<'s> {
     pub(crate) fn misfit(&mut self, property: u16, raw: &str, found: &'static str, tag: Tag) {
         let plan = self.plan;
         let expected = plan.checks[usize::from(property)].data.as_str();
-        self.seen[usize::from(property) / 64] &= !(1_u64 << (property % 64));
+        self.void[usize::from(property) / 64] |= 1 << (property % 64);
         let place = Place::Known(property);
         let wrong = Wrong::Type { expected, found };
         self.judge(place, wrong);

@@ -1,7 +1,6 @@
 //! Fixed binary layouts as a flat program: each step reads a few bytes at a known offset.
 //!
-//! The length is checked once, before the first step; a step can then only read inside the frame. Layouts with
-//! repeats, checks sums and variable lengths are refused at load.
+//! A frame that is too short for a step is refused whole. Layouts with repeats and check sums are refused at load.
 
 use super::Fields;
 use super::decimal::Decimal;
@@ -143,8 +142,13 @@ impl Binary {
         }
         intake.begin();
         for step in &self.steps {
-            let applies = step.when.as_ref().is_none_or(|fixed| fixed.holds(payload));
-            if applies && intake.admit() && intake.see(step.property) {
+            if !step.when.as_ref().is_none_or(|fixed| fixed.holds(payload)) {
+                continue;
+            }
+            if step.wire.end() > payload.len() {
+                return Err(Unreadable::Short(step.wire.end()));
+            }
+            if intake.admit() && intake.see(step.property) {
                 step.run(payload, intake);
             }
         }

@@ -121,7 +121,8 @@ impl Number<'_> {
     /// The counter it is.
     pub(crate) fn to_u64(self) -> Option<u64> {
         if self.plain && !self.negative {
-            return self.mantissa;
+            // The largest counters have a digit more than is gathered.
+            return self.mantissa.or_else(|| self.raw.parse().ok());
         }
         self.to_i64().and_then(|value| u64::try_from(value).ok())
     }

@@ -10,6 +10,8 @@ pub(crate) mod binary;
 pub(crate) mod decimal;
 mod fault;
 pub(crate) mod json;
+#[cfg(test)]
+mod json_tests;
 pub(crate) mod mapped;
 pub(crate) mod native;
 pub(crate) mod plan;

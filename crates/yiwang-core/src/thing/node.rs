@@ -382,7 +382,14 @@ impl<'n> Section<'n> {
 
 /// A duration in ms.
 pub(crate) fn duration(node: &Node) -> Option<i64> {
-    let Data::Text(text) = &node.data else { return None };
+    match &node.data {
+        Data::Text(text) => duration_text(text),
+        _ => None,
+    }
+}
+
+/// A duration in ms, e.g. `10m`.
+pub(crate) fn duration_text(text: &str) -> Option<i64> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (count, unit) = text.split_at(split);
     let unit = match unit {

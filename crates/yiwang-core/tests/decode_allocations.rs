@@ -1,0 +1,71 @@
+//! In the steady state decoding does not allocate.
+#![expect(unsafe_code, reason = "only a global allocator can count allocations")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use yiwang_core::codec::{Message, Scratch};
+use yiwang_core::record::BodyKind;
+use yiwang_core::sample::Samples;
+use yiwang_core::thing::Product;
+
+struct Counting;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged; counting does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `System.alloc` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn shipped(key: &str) -> Product {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/products/");
+    let file = format!("{key}.thing.yaml");
+    let text = std::fs::read_to_string(format!("{folder}{file}")).expect("shipped");
+    Product::load(&file, &text).0.expect("valid")
+}
+
+#[test]
+fn steady_state_does_not_allocate() {
+    let (radar, smoke) = (shipped("wl-radar-01"), shipped("smoke-01"));
+    let native = br#"{"boot":7,"seq":1024,"ts":1795399200000,"params":{"level":1.27,"battery":{"v":11.9,"ts":1795399199000,"q":"good"},"mode":"auto","colour":"red"},"ack":1}"#;
+    let batch = br#"{"id":"m-1","items":[{"ts":1795399200000,"params":{"level":1.27}},{"ts":1795399100000,"params":{"level":99}}]}"#;
+    let mapped = br#"{"boot":7,"seq":1024,"ts":1795399200000,"lvl":1270,"batt":11900,"mode":"a","fw":{"v":[1,2,3]}}"#;
+    let frame = [0xa5, 1, 0xb4, 0x6b, 3, 0x9e, 0x20, 0, 3, 0, 0x10];
+    let message =
+        |kind, path, payload| Message { kind, path, payload, received_at: 1_795_399_200_000 };
+    let messages = [
+        (&radar, message(BodyKind::Property, "property", native.as_slice())),
+        (&radar, message(BodyKind::Property, "property", batch)),
+        (&radar, message(BodyKind::Raw, "raw", mapped)),
+        (&smoke, message(BodyKind::Raw, "raw", &frame)),
+        (
+            &radar,
+            message(BodyKind::Event, "event/tamper", br#"{"id":"e-31","params":{"tilt":12.5}}"#),
+        ),
+    ];
+    let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
+    let mut run = || {
+        for (product, message) in &messages {
+            product.decode(message, &mut scratch, &mut samples).expect("a good message");
+        }
+    };
+    run();
+    let before = COUNT.load(Ordering::Relaxed);
+    for _ in 0..100 {
+        run();
+    }
+    assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0);
+}
