@@ -1,12 +1,8 @@
 //! The MQTT front over real sockets: who gets in, what is answered, and that nothing is acknowledged too early.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-
-mod support;
-
 use std::time::Duration;
 
-use support::{Client, Hub, NOW, connect, frame, listener, publish, text};
+use super::support::{self, Client, Hub, NOW, connect, frame, listener, publish, text};
 use yiwang_core::record::{BodyKind, Lane};
 use yiwang_gateway::{Closed, ConnectRefused, Refused, Shed};
 use yiwang_log::{Faults, Log, MemoryConfig, Retention, TopicSpec};
