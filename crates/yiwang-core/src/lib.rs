@@ -4,9 +4,13 @@
 //! Everything here is synchronous, deterministic and total. This crate refuses to do I/O, to read a clock, to draw
 //! random numbers, to log and to spawn; time comes in with the record, randomness as a seed.
 
+pub mod calendar;
+pub mod category;
 pub mod codec;
+pub mod district;
 pub mod ids;
 pub mod incident;
+pub mod policy;
 pub mod problem;
 pub mod record;
 pub mod route;

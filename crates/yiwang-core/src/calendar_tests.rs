@@ -1,0 +1,1 @@
+//! Calendars: the worked examples, and W and A as inverses.

@@ -1,0 +1,1 @@
+//! A small invented district, and every error that its files can have.
