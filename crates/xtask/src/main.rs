@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own tools. Parses the command line and hands over; each tool has a file.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -61,9 +62,19 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     let root = root();
-    match Cli::parse().command {
+    match command {
         Command::Test(options) => test::run(&root, options),
         Command::Tidy => tidy::run(&root),
         Command::Deny => test::deny_all(&root),

@@ -35,13 +35,14 @@ const ARROWS: [(&str, &[&str]); 9] = [
 const WORKSHOP: [&str; 3] = ["xtask", "yiwang-benches", "yiwang-tests"];
 
 /// All that the core may use from outside: small, pure, without I/O, clock, randomness, tasks or logging.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "csv",
     "foldhash",
     "hashbrown",
     "itoa",
     "jiff",
     "memchr",
+    "regex",
     "serde",
     "serde-saphyr",
     "serde_json",
