@@ -4,6 +4,7 @@
 //! Everything here is synchronous, deterministic and total. This crate refuses to do I/O, to read a clock, to draw
 //! random numbers, to log and to spawn; time comes in with the record, randomness as a seed.
 
+pub mod access;
 pub mod calendar;
 pub mod category;
 pub mod codec;
@@ -13,7 +14,6 @@ pub mod incident;
 pub mod policy;
 pub mod problem;
 pub mod record;
-pub mod registry;
 pub mod route;
 pub mod rules;
 pub mod sample;

@@ -41,10 +41,6 @@ pub struct RawListen {
     pub connections_per_address_max: u32,
     /// New connections from one address in a second; 0 is off.
     pub new_connections_per_second_max: u32,
-    /// Connects of one device in a minute; 0 is off.
-    pub connects_per_minute_max: u32,
-    /// How long a device that connects too often is refused.
-    pub connects_off_s: u64,
     /// Time for CONNECT.
     pub connect_timeout_ms: u64,
     /// Shortest keep-alive that is honoured.
@@ -87,8 +83,6 @@ impl Default for RawListen {
             handshakes_max: 200,
             connections_per_address_max: 50,
             new_connections_per_second_max: 10,
-            connects_per_minute_max: 30,
-            connects_off_s: 300,
             connect_timeout_ms: 5_000,
             keep_alive_min_s: 30,
             keep_alive_max_s: 1_200,

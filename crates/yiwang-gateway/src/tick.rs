@@ -1,4 +1,4 @@
-//! Once a second: a tick on every partition of the raw log, and a look at whether the log has room.
+//! Once a second: a tick on every partition of the raw log, the figures for the metrics, and a look at the registry.
 //!
 //! Invariant: a tick is appended whether or not anything is received; a slow log delays ticks and never queues more
 //! than one round of them.
@@ -35,15 +35,11 @@ pub(crate) async fn run(
             biased;
             () = stop.cancelled() => return,
             step = pipeline.next() => match step {
-                Ok(Step::Room) => intake.set_waiting(false),
+                Ok(Step::Room) => {}
                 Ok(Step::Safe(())) => stats.ticked(),
                 Err(halt) => return intake.halted.set(halt),
             },
-            _ = timer.tick() => {
-                if !pipeline.idle() {
-                    intake.set_waiting(pipeline.busy());
-                    continue;
-                }
+            _ = timer.tick(), if pipeline.idle() => {
                 let mut batch = intake.writer.spare();
                 record::push_ticks(&mut batch, intake.raw, partitions, &origin, intake.now());
                 pipeline.append(batch, ());

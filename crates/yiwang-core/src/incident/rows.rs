@@ -1,7 +1,7 @@
 //! The rows of the event centre exactly as the store keeps them, one struct per table.
 //!
-//! Invariant: the rows are plain data; every rule about them stands in this module's siblings. Times are UTC
-//! milliseconds, spans of time are milliseconds, versions count from 1.
+//! Invariant: the rows are plain data; every rule about them stands in this module's siblings.
+//! Times are UTC milliseconds, spans of time are milliseconds, versions count from 1.
 
 use std::sync::Arc;
 
@@ -199,7 +199,8 @@ pub struct Task {
     pub due_at: Option<Millis>,
 }
 
-/// A budget being spent. Key: `id`. The due time is derived; `fire_at` is only an index for the timer wheel.
+/// A budget being spent. Key: `id`. The due time is derived; `fire_at` is only an index for the
+/// timer wheel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clock {
     /// `hash(owner, kind, milestone)`.
@@ -238,7 +239,8 @@ pub struct Clock {
     pub started_at: Millis,
 }
 
-/// A stretch of time charged to a clock, appended at every fold: the proof of a due time. Key: (clock, generation).
+/// A stretch of time charged to a clock, appended at every fold: the proof of a due time. Key:
+/// (clock, generation).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClockSegment {
     /// Clock.
@@ -265,7 +267,8 @@ pub struct ClockSegment {
     pub cause: Action,
 }
 
-/// Something a unit asks for and a unit above decides. Key: `id`; one pending of a kind per incident.
+/// Something a unit asks for and a unit above decides. Key: `id`; one pending of a kind per
+/// incident.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// `hash(incident, version that asked)`.
@@ -317,7 +320,8 @@ pub struct Actor {
     pub on_behalf_of: Option<UnitId>,
 }
 
-/// One version of an incident: what was done, by whom and why. Key: (incident, version); append only, without gap.
+/// One version of an incident: what was done, by whom and why. Key: (incident, version); append
+/// only, without gap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
     /// Incident.
@@ -357,7 +361,8 @@ pub struct Notice {
     pub kind: NoticeKind,
 }
 
-/// One change for the streams. Key: (incident, version); the store gives it its `seq` inside the transaction.
+/// One change for the streams. Key: (incident, version); the store gives it its `seq` inside the
+/// transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
     /// Incident.
@@ -475,7 +480,8 @@ pub struct TimerFire {
     pub clock: Id,
     /// Number of the budget.
     pub budget_no: u32,
-    /// `percent * 100`, plus the number of the repetition (80 % is 8000, its third repetition 8003).
+    /// `percent * 100`, plus the number of the repetition (80 % is 8000, its third repetition
+    /// 8003).
     pub rung: u32,
     /// When it fired.
     pub at: Millis,

@@ -74,7 +74,8 @@ impl State {
 }
 
 words! {
-    /// What was done; every version of an incident has exactly one. The first block changes the state.
+    /// What was done; every version of an incident has exactly one. The first block changes the
+    /// state.
     Action {
         /// T01 上报
         Report = "REPORT",

@@ -38,10 +38,6 @@ pub enum ConnectRefused {
     Will,
     /// All connections are taken.
     Quota,
-    /// The log has no room.
-    Busy,
-    /// The device connects too often.
-    TooOften,
     /// Too many connections from one address.
     Address,
     /// Too many CONNECTs are being awaited.
@@ -50,7 +46,7 @@ pub enum ConnectRefused {
 
 impl ConnectRefused {
     /// All reasons, in the order of the counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 11] = [
         Self::NoConnect,
         Self::Malformed,
         Self::Version,
@@ -60,8 +56,6 @@ impl ConnectRefused {
         Self::NotAdmitted,
         Self::Will,
         Self::Quota,
-        Self::Busy,
-        Self::TooOften,
         Self::Address,
         Self::Handshakes,
     ];
@@ -79,8 +73,6 @@ impl ConnectRefused {
             Self::NotAdmitted => "not_admitted",
             Self::Will => "will",
             Self::Quota => "quota",
-            Self::Busy => "busy",
-            Self::TooOften => "too_often",
             Self::Address => "address",
             Self::Handshakes => "handshakes",
         }
@@ -98,8 +90,6 @@ impl ConnectRefused {
             Self::Credentials => Some((V3::BadUserNameOrPassword, V5::BadUserNameOrPassword)),
             Self::NotAdmitted | Self::Will => Some((V3::NotAuthorized, V5::NotAuthorized)),
             Self::Quota => Some((V3::ServerUnavailable, V5::QuotaExceeded)),
-            Self::Busy => Some((V3::ServerUnavailable, V5::ServerBusy)),
-            Self::TooOften => Some((V3::NotAuthorized, V5::Banned)),
         }
     }
 }

@@ -122,8 +122,7 @@ impl Connection {
     ) -> Self {
         let now = Instant::now();
         let rate = shared.listen.messages_per_second_max;
-        let bucket = (rate > 0)
-            .then(|| Bucket::new(f64::from(rate), shared.listen.burst_max, now.into_std()));
+        let bucket = (rate > 0).then(|| Bucket::new(rate, shared.listen.burst_max, now.into_std()));
         Self {
             key_hash: yiwang_core::ids::key_hash(agreed.identity.device()),
             pipeline: Pipeline::new(shared.intake.writer.clone()),

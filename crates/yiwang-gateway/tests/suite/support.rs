@@ -40,7 +40,6 @@ pub fn listener() -> RawListen {
         connections_per_address_max: 0,
         new_connections_per_second_max: 0,
         messages_per_second_max: 0,
-        connects_per_minute_max: 0,
         ..RawListen::default()
     }
 }
