@@ -288,3 +288,23 @@ fn units(rows: &[Row]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_files_are_what_is_generated() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        run(&root, true).unwrap();
+    }
+
+    #[test]
+    fn other_divisions_are_refused() {
+        let divisions = include_str!("../data/qingpu_divisions.json");
+        let fewer = divisions.replacen("徐安第四", "徐安四", 1);
+        let error = generate(&fewer).err().unwrap().to_string();
+        assert_eq!(error, "3 pairs of committees match, expected 4");
+        assert!(generate("[]").is_err());
+    }
+}

@@ -39,6 +39,10 @@ fn build(files: &FileSet, found: &mut Findings) -> Option<District> {
     let categories = category::read(files, found);
     let header = header::read(files, found)?;
     let tree = tree::read(files, &header, found);
+    if tree.units.is_empty() {
+        // Every other file names units: its findings would only repeat this one.
+        return None;
+    }
     check_calendars(&tree, &calendars, found);
     if tree.number(&header.command_post).is_none() {
         let message = format!("the command post {} does not exist", header.command_post);
@@ -109,6 +113,7 @@ fn classes(tree: &Tree, policies: &PolicyFile) -> (Classes, Vec<u32>) {
         policies.layers.iter().filter_map(|layer| layer.selector.area.clone()).collect();
     areas.sort();
     areas.dedup();
+    areas.retain(|area| tree.number(area).is_some());
     let numbers: Vec<_> = areas.iter().filter_map(|area| tree.number(area)).collect();
     let named = |number: u32| numbers.iter().position(|area| *area == number);
     let chain = |number: u32| -> Vec<usize> {

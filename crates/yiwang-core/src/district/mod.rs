@@ -329,4 +329,4 @@ impl District {
 mod qingpu_tests;
 #[cfg(test)]
 #[path = "small_tests.rs"]
-mod small_tests;
+pub(crate) mod small_tests;

@@ -2,6 +2,8 @@
 //!
 //! The climb is that of dispatch, but for the hour: a unit counts when it has a roster or a contact at all.
 
+use std::sync::Arc;
+
 use super::District;
 use super::files::{At, Findings, POLICIES};
 use crate::policy::{Lead, Mode, Policy};
@@ -9,36 +11,64 @@ use crate::policy::{Lead, Mode, Policy};
 /// Units tried at most; the tree has five tiers, and a department stands before it.
 const CLIMB_MAX: usize = 6;
 
-/// Walks all combinations; gaps of one category and mode are told once, with how many villages they hit.
+/// Walks all combinations. A gap is told once per category and climb, with its modes and how many villages it hits.
 pub(super) fn check(district: &District, found: &mut Findings) {
     for category in district.categories.all() {
+        let mut gaps: Vec<Gap> = Vec::new();
         for mode in Mode::ALL {
-            let mut gap: Option<(u32, Vec<u32>, usize)> = None;
             for village in district.cell_units() {
                 let id = &district.tree.units[village as usize].id;
                 let Some(policy) = district.resolve_policy(&category.code, id, mode) else {
                     continue;
                 };
                 let tried = climb(district, &policy, village);
-                if tried.last().is_some_and(|last| answers(district, *last)) {
+                // No unit tried: the policy names an unknown one, which has been told.
+                if tried.last().is_none_or(|last| answers(district, *last)) {
                     continue;
                 }
-                let line =
-                    policy.sources.iter().find(|it| it.field == "lead").map_or(0, |it| it.line);
-                gap.get_or_insert((line, tried, 0)).2 += 1;
+                let known = gaps.iter_mut().find(|gap| gap.policy.id == policy.id);
+                match known {
+                    Some(gap) => gap.add(mode),
+                    None => gaps.push(Gap { policy, tried, modes: vec![mode], count: 1 }),
+                }
             }
-            let Some((line, tried, villages)) = gap else { continue };
-            let names: Vec<_> =
-                tried.iter().map(|number| &*district.tree.units[*number as usize].id).collect();
-            let message = format!(
-                "category {} in mode {} reaches nobody from {villages} villages; tried {}",
-                category.code,
-                mode.as_str(),
-                names.join(" > ")
-            );
-            let remedy = "give one of these units a roster in duty.yaml or a contact";
-            found.error(At { file: POLICIES, line }, "UNREACHABLE", message, remedy);
         }
+        for gap in gaps {
+            gap.tell(district, &category.code, found);
+        }
+    }
+}
+
+/// Villages and modes from which a policy reaches nobody.
+struct Gap {
+    policy: Arc<Policy>,
+    tried: Vec<u32>,
+    modes: Vec<Mode>,
+    count: usize,
+}
+
+impl Gap {
+    fn add(&mut self, mode: Mode) {
+        self.count += 1;
+        if self.modes.last() != Some(&mode) {
+            self.modes.push(mode);
+        }
+    }
+
+    fn tell(&self, district: &District, category: &str, found: &mut Findings) {
+        let source = self.policy.sources.iter().find(|source| source.field == "lead");
+        let line = source.map_or(0, |source| source.line);
+        let units = self.tried.iter().map(|number| &*district.tree.units[*number as usize].id);
+        let modes: Vec<_> = self.modes.iter().map(|mode| mode.as_str()).collect();
+        let message = format!(
+            "category {category} reaches nobody in {} combinations of village and mode ({}); \
+             tried e.g. {}",
+            self.count,
+            modes.join(", "),
+            units.collect::<Vec<_>>().join(" > ")
+        );
+        let remedy = "give one of these units a roster in duty.yaml or a contact";
+        found.error(At { file: POLICIES, line }, "UNREACHABLE", message, remedy);
     }
 }
 

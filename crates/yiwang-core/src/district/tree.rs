@@ -83,6 +83,11 @@ impl Tree {
 /// Reads the units and checks everything about them; the tree is whole only if no error was found.
 pub(crate) fn read(files: &FileSet, header: &Header, found: &mut Findings) -> Tree {
     let mut rows = units(files, header, found);
+    if rows.is_empty() {
+        let message = "there is no unit";
+        found.error(At { file: UNITS, line: 0 }, "ROOT_COUNT", message, "add the root");
+        return Tree::default();
+    }
     rows.sort_by(|a, b| a.0.id.cmp(&b.0.id));
     rows.extend(departments(files, header, found));
     let mut tree = Tree::default();
