@@ -124,6 +124,19 @@ impl Batch {
         })
     }
 
+    /// One record in stored form.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn record(&self, index: usize) -> &[u8] {
+        let entry = &self.entries[index];
+        &self.bytes[entry.start as usize..entry.end as usize]
+    }
+
+    /// All records in stored form, back to back.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }

@@ -27,7 +27,7 @@ pub use batch::{Batch, Route};
 pub use embedded::{EmbeddedConfig, Floor, Loss};
 pub use error::{Action, Error, Halt};
 #[cfg(feature = "kafka")]
-pub use kafka::{KafkaConfig, Security};
+pub use kafka::KafkaConfig;
 pub use log::{Appended, Committer, Extent, Log, PartitionStatus, Reader, Receipt, Status, Writer};
 pub use memory::{Faults, MemoryConfig};
 pub use records::{BatchLimit, Event, Headers, Position, RecordRef, Records, Start};

@@ -82,6 +82,43 @@ impl Records {
         Self::new(0, 0, 0, Vec::new())
     }
 
+    /// Takes as many records off the front as the limit allows, one at least.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn split_front(&mut self, limit: BatchLimit) -> Self {
+        let mut front = Vec::new();
+        let mut records_left = limit.records_max.max(1);
+        let mut bytes_left = limit.bytes_max;
+        let mut next = self.next;
+        while records_left > 0 && !self.parts.is_empty() {
+            let part = &mut self.parts[0];
+            let (mut end, mut count) = (0, 0);
+            while count < part.count && (count as usize) < records_left {
+                let size = RecordRef::size(&part.body[end..]).expect("made by this crate");
+                let first = front.is_empty() && count == 0;
+                if end + size > bytes_left && !first {
+                    break;
+                }
+                end += size;
+                count += 1;
+            }
+            if count == 0 {
+                break;
+            }
+            let (first, appended_at) = (part.first, part.appended_at);
+            front.push(Part { body: part.body.split_to(end), first, count, appended_at });
+            part.first += u64::from(count);
+            part.count -= count;
+            next = part.first;
+            records_left -= count as usize;
+            bytes_left = bytes_left.saturating_sub(end);
+            if part.count > 0 {
+                break;
+            }
+            self.parts.remove(0);
+        }
+        Self::new(self.epoch, self.partition, next, front)
+    }
+
     /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -360,3 +360,77 @@ suite!(
         commit_beyond_the_end_is_refused,
     ]
 );
+
+#[cfg(feature = "kafka")]
+suite!(kafka, super::Fixture::kafka(), [two_readers_share_a_group, waits_without_a_broker]);
+
+/// Reads until these partitions have been assigned and no others.
+#[cfg(feature = "kafka")]
+async fn until_owned(reader: &mut yiwang_log::Reader, count: usize) -> Vec<u16> {
+    let mut owned = std::collections::BTreeSet::new();
+    while owned.len() != count {
+        match reader.next(BatchLimit::default()).await.unwrap() {
+            Event::Assigned(partitions) => owned.extend(partitions),
+            Event::Revoked(partitions) => owned.retain(|p| !partitions.contains(p)),
+            Event::Records(records) => assert!(!records.is_empty(), "the log ended"),
+        }
+    }
+    owned.into_iter().collect()
+}
+
+#[cfg(feature = "kafka")]
+async fn two_readers_share_a_group(fixture: &Fixture) {
+    let log = fixture.open(topics()).await;
+    let mut first = log.reader("raw", "router", Start::Committed).await.unwrap();
+    assert_eq!(until_owned(&mut first, 4).await, [0, 1, 2, 3]);
+    let mut second = log.reader("raw", "router", Start::Committed).await.unwrap();
+    // The first one sees its partitions go while the second one sees them come.
+    let gives = async {
+        loop {
+            if let Event::Revoked(gone) = first.next(BatchLimit::default()).await.unwrap() {
+                let after = first.committer();
+                // Asking for more lets the partitions go; a commit after that is fenced.
+                let more = tokio::time::timeout(
+                    std::time::Duration::from_millis(500),
+                    first.next(BatchLimit::default()),
+                );
+                let _ = more.await;
+                return (gone, after);
+            }
+        }
+    };
+    let ((gone, committer), taken) = tokio::join!(gives, until_owned(&mut second, 2));
+    assert_eq!(gone, taken);
+    let position = Position { epoch: fixture.epoch(), partition: gone[0], seq: 0 };
+    let error = committer.commit(position).await.unwrap_err();
+    assert_eq!(error.action(), yiwang_log::Action::Fenced);
+    let mut batch = Batch::new();
+    for partition in 0..4 {
+        batch.push(log.topic("raw").unwrap(), Route::Partition(partition), b"k", &[], b"v");
+    }
+    log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    let read = read_records(&mut second, 2).await;
+    assert!(read.iter().all(|record| taken.contains(&record.0)));
+    let read = read_records(&mut first, 2).await;
+    assert!(read.iter().all(|record| !taken.contains(&record.0)));
+    // The rest goes over when the first one leaves.
+    drop(first);
+    until_owned(&mut second, 2).await;
+    log.close().await.unwrap();
+}
+
+#[cfg(feature = "kafka")]
+async fn waits_without_a_broker(fixture: &Fixture) {
+    let Fixture::Kafka(config) = fixture else { panic!("only for Kafka") };
+    let mut config = config.clone();
+    config.brokers = "127.0.0.1:1".to_owned();
+    config.request_wait_max = std::time::Duration::from_millis(300);
+    config.connect_wait_max = Some(std::time::Duration::from_millis(500));
+    let error = Log::open_kafka(config, topics()).await.unwrap_err();
+    assert_eq!(error.action(), yiwang_log::Action::Retry);
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+    let log = fixture.open(topics()).await;
+    let findings = log.check().await.unwrap();
+    assert!(findings.iter().any(|finding| finding.contains("min.insync.replicas=1")));
+    log.close().await.unwrap();
+}

@@ -10,6 +10,8 @@ use yiwang_log::{BatchLimit, EmbeddedConfig, Event, Log, MemoryConfig, Reader, T
 pub enum Fixture {
     Memory,
     Embedded(tempfile::TempDir),
+    #[cfg(feature = "kafka")]
+    Kafka(yiwang_log::KafkaConfig),
 }
 
 impl Fixture {
@@ -19,6 +21,20 @@ impl Fixture {
 
     pub fn embedded() -> Self {
         Self::Embedded(tempfile::tempdir().unwrap())
+    }
+
+    /// Topics of its own on a real broker.
+    #[cfg(feature = "kafka")]
+    pub fn kafka() -> Self {
+        let brokers = std::env::var("YIWANG_TEST_KAFKA").expect(
+            "the feature kafka is on, so its tests need a broker: start one with \
+             deploy/dev/services.sh and set YIWANG_TEST_KAFKA=host:port",
+        );
+        let mut config = yiwang_log::KafkaConfig::new(brokers);
+        config.prefix = format!("test-{:016x}.", rand::random::<u64>());
+        (config.replication, config.min_insync) = (1, 1);
+        config.connect_wait_max = Some(Duration::from_secs(30));
+        Self::Kafka(config)
     }
 
     pub fn epoch(&self) -> u32 {
@@ -35,6 +51,8 @@ impl Fixture {
             Self::Embedded(dir) => {
                 Log::open_embedded(EmbeddedConfig::new(dir.path()), topics).unwrap()
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => Log::open_kafka(config.clone(), topics).await.unwrap(),
         }
     }
 
@@ -42,7 +60,7 @@ impl Fixture {
     pub async fn reopen(&self, log: Log, topics: Vec<TopicSpec>) -> Log {
         match self {
             Self::Memory => log,
-            Self::Embedded(_) => {
+            _ => {
                 log.close().await.unwrap();
                 self.open(topics).await
             }
