@@ -1,7 +1,7 @@
 //! Reading incidents: whole cases for a step, pages for people, clocks for the timers.
 //!
-//! Scope is part of the statement, never a filter over a page: a unit outside cannot tell a hidden incident from none
-//! by content, count or page length.
+//! Scope is part of the statement, never a filter over a page: a unit outside cannot tell a hidden
+//! incident from none by content, count or page length.
 
 use std::collections::HashMap;
 
@@ -80,7 +80,7 @@ impl Store {
     /// As the engine fails.
     pub async fn incident_by_no(&self, no: &str) -> Result<Option<Incident>, Error> {
         let table = &self.shared.tables.incident;
-        let text = format!("SELECT {} FROM incident WHERE no = $1", table.select(""));
+        let text = format!("SELECT {} FROM incident WHERE no = $1", table.select(table.name));
         Ok(read_all(self.rows(&text, vec![Value::text(no)], &table.kinds).await?)?.pop())
     }
 
@@ -93,7 +93,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let tables = &self.shared.tables;
-        let incidents: Vec<Incident> = self.children(&tables.incident, "id", "id", ids).await?;
+        let incidents: Vec<Incident> = self.children(&tables.incident, "n", "n", ids).await?;
         let tasks: Vec<Task> = self.children(&tables.task, "incident", "number", ids).await?;
         let clocks: Vec<Clock> =
             self.children(&tables.clock, "incident", "started_at, id", ids).await?;
@@ -111,7 +111,8 @@ impl Store {
         Ok(incidents.into_iter().map(case).collect())
     }
 
-    /// A page of incidents in scope, newest report first.
+    /// A page of incidents in scope, newest report first. `Scope::All` without `open_only` sorts
+    /// the whole table: ask as the district instead, whose audience is an index.
     ///
     /// # Errors
     /// As the engine fails.
@@ -128,7 +129,9 @@ impl Store {
             let (time, id) = query.order;
             let reported_at = query.bind(Value::int(after.reported_at));
             let last = query.bind(Value::id(after.id));
-            query.text.push_str(&format!(" AND ({time}, {id}) < (${reported_at}, ${last})"));
+            query.and(&format!(
+                "({time}, {id}) < (${reported_at}, (SELECT n FROM incident WHERE id = ${last}))"
+            ));
         }
         let limit = query.bind(Value::int(i64::from(limit)));
         let (time, id) = query.order;
@@ -151,15 +154,16 @@ impl Store {
         Ok(first_int(&rows).unwrap_or_default() as u64)
     }
 
-    /// Incidents closed since a time, for recurrence; oldest first.
+    /// Incidents closed since a time, for recurrence; newest first.
     ///
     /// # Errors
     /// As the engine fails.
     pub async fn closed_since(&self, since: Millis, limit: u32) -> Result<Vec<Incident>, Error> {
         let table = &self.shared.tables.incident;
         let text = format!(
-            "SELECT {} FROM incident WHERE closed_at >= $1 ORDER BY closed_at, id LIMIT $2",
-            table.select("")
+            "SELECT {} FROM incident WHERE closed_at >= $1 \
+             ORDER BY closed_at DESC, n DESC LIMIT $2",
+            table.select(table.name)
         );
         let values = vec![Value::int(since), Value::int(i64::from(limit))];
         read_all(self.rows(&text, values, &table.kinds).await?)
@@ -177,8 +181,10 @@ impl Store {
     ) -> Result<Vec<History>, Error> {
         let table = &self.shared.tables.history;
         let text = format!(
-            "SELECT {} FROM history WHERE incident = $1 AND version > $2 ORDER BY version LIMIT $3",
-            table.select("")
+            "SELECT {} FROM history \
+             WHERE incident = (SELECT n FROM incident WHERE id = $1) AND version > $2 \
+             ORDER BY version LIMIT $3",
+            table.select(table.name)
         );
         let values = vec![Value::id(incident), Value::int(after), Value::int(i64::from(limit))];
         read_all(self.rows(&text, values, &table.kinds).await?)
@@ -193,7 +199,7 @@ impl Store {
         let text = format!(
             "SELECT {} FROM clock WHERE fire_at IS NOT NULL AND fire_at <= $1 \
              ORDER BY fire_at LIMIT $2",
-            table.select("")
+            table.select(table.name)
         );
         let values = vec![Value::int(now), Value::int(i64::from(limit))];
         read_all(self.rows(&text, values, &table.kinds).await?)
@@ -224,10 +230,11 @@ impl Store {
         order: &str,
         ids: &[Id],
     ) -> Result<Vec<R>, Error> {
-        let member = self.shared.engine.dialect().member(key, 1, Kind::Bytes);
+        let member = self.shared.engine.dialect().member("id", 1, Kind::Bytes);
         let text = format!(
-            "SELECT {} FROM {} WHERE {member} ORDER BY {order}",
-            table.select(""),
+            "SELECT {} FROM {} WHERE {key} IN (SELECT n FROM incident WHERE {member}) \
+             ORDER BY {order}",
+            table.select(table.name),
             table.name
         );
         read_all(self.rows(&text, vec![Value::Ids(ids.to_vec())], &table.kinds).await?)
@@ -246,7 +253,7 @@ fn by_incident<R>(rows: Vec<R>, key: impl Fn(&R) -> Id) -> HashMap<Id, Vec<R>> {
 fn sees(number: usize) -> String {
     format!(
         " AND EXISTS (SELECT 1 FROM incident_audience a WHERE a.unit = ${number} \
-         AND a.reported_at = i.reported_at AND a.incident = i.id)"
+         AND a.reported_at = i.reported_at AND a.incident = i.n)"
     )
 }
 
@@ -264,7 +271,7 @@ impl<'a> Query<'a> {
         let mut query = Self {
             text: "incident i WHERE TRUE".to_owned(),
             values: Vec::new(),
-            order: ("i.reported_at", "i.id"),
+            order: ("i.reported_at", "i.n"),
         };
         match scope {
             Scope::All => {}
@@ -276,7 +283,7 @@ impl<'a> Query<'a> {
                 let number = query.bind(Value::text(unit));
                 query.text = format!(
                     "incident_audience a CROSS JOIN incident i \
-                     WHERE i.id = a.incident AND a.unit = ${number}"
+                     WHERE i.n = a.incident AND a.unit = ${number}"
                 );
                 query.order = ("a.reported_at", "a.incident");
             }

@@ -47,7 +47,8 @@ pub struct Limits {
     pub busy_max: Duration,
     /// How long one statement of PostgreSQL may take before the connection is given up.
     pub call_max: Duration,
-    /// How long PostgreSQL keeps a transaction whose owner says nothing: past it a frozen process loses its locks.
+    /// How long PostgreSQL keeps a transaction whose owner says nothing: past it a frozen process
+    /// loses its locks.
     pub idle_in_transaction_max: Duration,
     /// How long a commit whose answer was lost is looked after.
     pub doubt_max: Duration,

@@ -1,7 +1,8 @@
-//! Leases: which process may write. The fencing token grows with every holder and is checked in every transaction.
+//! Leases: which process may write. The fencing token grows with every holder and is checked in
+//! every transaction.
 //!
-//! Time is the store's own clock, the one clock that all processes share. Safety never rests on it: a holder whose
-//! lease ran out may write until somebody else has taken it, and never after.
+//! Time is the store's own clock, the one clock that all processes share. Safety never rests on it:
+//! a holder whose lease ran out may write until somebody else has taken it, and never after.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ pub struct Lease {
 }
 
 impl Store {
-    /// Takes a lease that is free, has run out or is this holder's own; `None` while somebody else holds it.
-    /// Taking it waits for the transaction that the last holder has open.
+    /// Takes a lease that is free, has run out or is this holder's own; `None` while somebody else
+    /// holds it. Taking it waits for the transaction that the last holder has open.
     ///
     /// # Errors
     /// As the engine fails.

@@ -8,7 +8,8 @@ use crate::store::Store;
 /// One counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerCount {
-    /// `centre`: signals by outcome; `incidents`: opened ever, and incidents by state; or what a caller counted.
+    /// `centre`: signals by outcome; `incidents`: opened ever, and incidents by state; or what a
+    /// caller counted.
     pub stage: String,
     /// Outcome, state or reason.
     pub name: String,
@@ -26,7 +27,8 @@ impl Store {
             .await
     }
 
-    /// The counters of signals and incidents counted again from their rows: slow, for `doctor` and tests.
+    /// The counters of signals and incidents counted again from their rows: slow, for `doctor` and
+    /// tests.
     ///
     /// # Errors
     /// As the engine fails.

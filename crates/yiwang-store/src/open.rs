@@ -1,6 +1,7 @@
 //! Opening an engine: connections, the settings the promise rests on, and the schema.
 //!
-//! Refuses to run over a server whose settings lose acknowledged transactions; every refusal names the setting.
+//! Refuses to run over a server whose settings lose acknowledged transactions; every refusal names
+//! the setting.
 
 use std::path::Path;
 use std::str::FromStr as _;

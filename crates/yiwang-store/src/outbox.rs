@@ -56,11 +56,12 @@ impl Store {
     /// As the engine fails.
     pub async fn outbox_after(&self, seq: u64, limit: u32) -> Result<Vec<OutboxEntry>, Error> {
         let table = &self.shared.tables.outbox;
-        let select = table.select("");
-        let text = format!("SELECT {select} FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2");
+        let select = table.select(table.name);
+        let text = format!("SELECT seq, {select} FROM outbox WHERE seq > $1 ORDER BY seq LIMIT $2");
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);
         let values = vec![Value::int(seq), Value::int(i64::from(limit))];
-        let rows = self.rows(&text, values, &table.kinds).await?;
+        let kinds: Vec<Kind> = [Kind::Int].iter().chain(&table.kinds).copied().collect();
+        let rows = self.rows(&text, values, &kinds).await?;
         let entry = |mut row: Vec<Value<'static>>| {
             let values = row.split_off(1);
             let seq: i64 = Cells::new(&mut row).next("seq")?;
@@ -105,7 +106,8 @@ impl Store {
         self.rows(&text, vec![], &CURSOR_KINDS).await?.into_iter().map(read_cursor).collect()
     }
 
-    /// Keeps a cursor. Within an epoch and a scope it never moves backwards: a lower number is ignored.
+    /// Keeps a cursor. Within an epoch and a scope it never moves backwards: a lower number is
+    /// ignored.
     ///
     /// # Errors
     /// As the engine fails.
@@ -137,13 +139,12 @@ impl Store {
     /// As the engine fails.
     pub async fn outbox_of(&self, incident: yiwang_core::ids::Id) -> Result<Vec<OutboxRow>, Error> {
         let table = &self.shared.tables.outbox;
-        let select = table.select("");
-        let text = format!("SELECT {select} FROM outbox WHERE incident = $1 ORDER BY version");
-        let mut rows = self.rows(&text, vec![Value::id(incident)], &table.kinds).await?;
-        for row in &mut rows {
-            row.drain(..1);
-        }
-        read_all(rows)
+        let select = table.select(table.name);
+        let text = format!(
+            "SELECT {select} FROM outbox \
+             WHERE incident = (SELECT n FROM incident WHERE id = $1) ORDER BY version"
+        );
+        read_all(self.rows(&text, vec![Value::id(incident)], &table.kinds).await?)
     }
 }
 

@@ -6,7 +6,7 @@ use yiwang_core::record::Millis;
 
 use crate::Error;
 use crate::engine::{Kind, Value, storable};
-use crate::rows::read_all;
+use crate::rows::{Cells, read_all};
 use crate::store::Store;
 
 /// Names an alarm of a source.
@@ -18,7 +18,56 @@ pub struct AlarmRef<'a> {
     pub alarm_key: &'a str,
 }
 
+/// A signal of an alarm that has not been cleared, with the incident it opened or joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandingAlarm {
+    /// Source of the signal.
+    pub source: String,
+    /// Its alarm key.
+    pub alarm_key: String,
+    /// Its event id.
+    pub event_id: String,
+    /// Its time.
+    pub time: Millis,
+    /// The incident.
+    pub incident: Id,
+}
+
 impl Store {
+    /// A page of everything that stands, for a start; `after` is the last of the page before.
+    ///
+    /// # Errors
+    /// As the engine fails.
+    pub async fn standing_alarms(
+        &self,
+        after: Option<&StandingAlarm>,
+        limit: u32,
+    ) -> Result<Vec<StandingAlarm>, Error> {
+        const KEY: &str = "signal_source, signal_alarm_key, signal_event_id";
+        let text = format!(
+            "SELECT {KEY}, signal_time, \
+             (SELECT link.id FROM incident link WHERE link.n = signal.incident) \
+             FROM signal WHERE ({KEY}) > ($1, $2, $3) \
+             AND cleared_at IS NULL AND signal_alarm_key <> '' AND signal_kind <> 'clear' \
+             AND incident IS NOT NULL ORDER BY {KEY} LIMIT $4"
+        );
+        let key = after.map_or(["", "", ""], |row| [&row.source, &row.alarm_key, &row.event_id]);
+        let mut values: Vec<_> = key.into_iter().map(Value::text).collect();
+        values.push(Value::int(i64::from(limit)));
+        let kinds = [Kind::Text, Kind::Text, Kind::Text, Kind::Int, Kind::Bytes];
+        let alarm = |mut row: Vec<Value<'static>>| {
+            let mut cells = Cells::new(&mut row);
+            Ok(StandingAlarm {
+                source: cells.next("source")?,
+                alarm_key: cells.next("alarm_key")?,
+                event_id: cells.next("event_id")?,
+                time: cells.next("time")?,
+                incident: cells.next("incident")?,
+            })
+        };
+        self.rows(&text, values, &kinds).await?.into_iter().map(alarm).collect()
+    }
+
     /// Those of the signals, given as (source, event id), that are stored already.
     ///
     /// # Errors
@@ -63,8 +112,9 @@ impl Store {
     pub async fn signals_of(&self, incident: Id) -> Result<Vec<SignalRow>, Error> {
         let table = &self.shared.tables.signal;
         let text = format!(
-            "SELECT {} FROM signal WHERE incident = $1 ORDER BY signal_time, signal_event_id",
-            table.select("")
+            "SELECT {} FROM signal WHERE incident = (SELECT n FROM incident WHERE id = $1) \
+             ORDER BY signal_time, signal_event_id",
+            table.select(table.name)
         );
         read_all(self.rows(&text, vec![Value::id(incident)], &table.kinds).await?)
     }
@@ -79,7 +129,7 @@ impl Store {
         }
         let table = &self.shared.tables.command;
         let member = self.shared.engine.dialect().member("request_id", 1, Kind::Text);
-        let text = format!("SELECT {} FROM command WHERE {member}", table.select(""));
+        let text = format!("SELECT {} FROM command WHERE {member}", table.select(table.name));
         read_all(self.rows(&text, vec![Value::Texts(request_ids.to_vec())], &table.kinds).await?)
     }
 
@@ -91,7 +141,7 @@ impl Store {
         let table = &self.shared.tables.audit;
         let text = format!(
             "SELECT {} FROM audit WHERE at >= $1 ORDER BY at, id LIMIT $2",
-            table.select("")
+            table.select(table.name)
         );
         let values = vec![Value::int(from), Value::int(i64::from(limit))];
         read_all(self.rows(&text, values, &table.kinds).await?)

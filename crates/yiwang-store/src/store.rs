@@ -39,7 +39,8 @@ impl Store {
     /// Opens the store and brings its schema to this version.
     ///
     /// # Errors
-    /// Unreachable servers are `Retry`; wrong settings, paths and credentials are `Config` and say what to change.
+    /// Unreachable servers are `Retry`; wrong settings, paths and credentials are `Config` and say
+    /// what to change.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         let (Config::Sqlite { limits, .. } | Config::Postgres { limits, .. }) = config;
         let (engine, warnings) = open::open(config).await?;
@@ -100,12 +101,12 @@ impl Store {
     /// As the engine fails.
     pub async fn policies(&self) -> Result<Vec<PolicyRow>, Error> {
         let table = &self.shared.tables.policy;
-        let text = format!("SELECT {} FROM policy", table.select(""));
+        let text = format!("SELECT {} FROM policy", table.select(table.name));
         read_all(self.rows(&text, vec![], &table.kinds).await?)
     }
 
-    /// Looks for damage that the engine can find in its own file; empty means sound. Slow, for `doctor`.
-    /// PostgreSQL has its own tool for it, `pg_amcheck`.
+    /// Looks for damage that the engine can find in its own file; empty means sound. Slow, for
+    /// `doctor`. PostgreSQL has its own tool for it, `pg_amcheck`.
     ///
     /// # Errors
     /// As the engine fails; a file too damaged to be read is `Halt`.

@@ -1,6 +1,7 @@
 //! Bearer tokens of units, kept as hashes only.
 //!
-//! A token is 256 random bits made elsewhere, so one hash without salt is enough and can be looked up by key.
+//! A token is 256 random bits made elsewhere, so one hash without salt is enough and can be looked
+//! up by key.
 
 use yiwang_core::incident::UnitId;
 use yiwang_core::record::Millis;

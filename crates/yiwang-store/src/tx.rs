@@ -1,10 +1,11 @@
 //! The write transaction: everything one step changes, as a whole or not at all.
 //!
-//! Outbox numbers come from one counter row: `UPDATE … RETURNING` locks it until the commit, so the writer that has
-//! number n+1 got it only after the one with n had committed and become visible. Number order is therefore commit
-//! order for any number of processes, without gaps (a rollback gives the numbers back), and a reader that has seen n
-//! never finds a smaller one later. A database sequence has none of this, and an advisory-lock sequencer beside the
-//! writers would need a second pass over committed rows and one more process to fail over. The price is that writers
+//! Outbox numbers come from one counter row: `UPDATE … RETURNING` locks it until the commit, so the
+//! writer that has number n+1 got it only after the one with n had committed and become visible.
+//! Number order is therefore commit order for any number of processes, without gaps (a rollback
+//! gives the numbers back), and a reader that has seen n never finds a smaller one later. A
+//! database sequence has none of this, and an advisory-lock sequencer beside the writers would need
+//! a second pass over committed rows and one more process to fail over. The price is that writers
 //! wait for each other's commit, which SQLite and the lease ask for anyway.
 
 mod apply;
@@ -23,7 +24,8 @@ pub use apply::{Applied, Numbering};
 
 /// An open write transaction. Dropped without [`Tx::commit`], it never happened.
 ///
-/// After a call has failed, every later call fails too: the transaction is begun anew, from the position on.
+/// After a call has failed, every later call fails too: the transaction is begun anew, from the
+/// position on.
 pub struct Tx {
     shared: std::sync::Arc<Shared>,
     link: Link,
@@ -42,11 +44,13 @@ pub enum Prune {
 }
 
 impl Store {
-    /// Begins a write transaction; SQLite has one at a time, callers queue. With a lease, the transaction holds the
-    /// lease's row: a newer holder's takeover waits for this commit, and nothing is written after a takeover.
+    /// Begins a write transaction; SQLite has one at a time, callers queue. With a lease, the
+    /// transaction holds the lease's row: a newer holder's takeover waits for this commit, and
+    /// nothing is written after a takeover.
     ///
     /// # Errors
-    /// `Fenced` when the lease has gone; `Retry` when the store cannot be reached or the queue is too long.
+    /// `Fenced` when the lease has gone; `Retry` when the store cannot be reached or the queue is
+    /// too long.
     pub async fn begin(&self, lease: Option<&Lease>) -> Result<Tx, Error> {
         let link = Link::begin(&self.shared.engine).await?;
         let mut tx = Tx { shared: self.shared.clone(), link, xid: None, broken: false };
@@ -59,7 +63,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Moves the read position of a partition: committed with the effects of what was read before it.
+    /// Moves the read position of a partition: committed with the effects of what was read before
+    /// it.
     ///
     /// # Errors
     /// `Halt` when it would move backwards within an epoch.
@@ -72,7 +77,8 @@ impl Tx {
                     VALUES ($1, $2, $3, $4) ON CONFLICT (topic, partition) \
                     DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq \
                     WHERE read_position.epoch < excluded.epoch \
-                    OR (read_position.epoch = excluded.epoch AND read_position.seq <= excluded.seq)";
+                    OR (read_position.epoch = excluded.epoch \
+                    AND read_position.seq <= excluded.seq)";
         let crate::Position { epoch, partition, seq } = position;
         let seq_int = i64::try_from(seq).map_err(|_| Error::unreadable("seq", seq))?;
         let values = vec![
@@ -126,8 +132,8 @@ impl Tx {
 
     /// Makes it true. Once this returns `Ok`, it survives every crash.
     ///
-    /// A commit whose answer was lost is looked up on the server until its outcome is known: `Ok` means committed,
-    /// and any error but `InDoubt` means that nothing was written.
+    /// A commit whose answer was lost is looked up on the server until its outcome is known: `Ok`
+    /// means committed, and any error but `InDoubt` means that nothing was written.
     ///
     /// # Errors
     /// `Retry` when nothing was written, or `InDoubt`; `Halt` when the disk failed.

@@ -1,6 +1,7 @@
 //! A process that is killed in the middle of a transaction leaves all of it or nothing.
 //!
-//! The parent starts this test binary again as a writer, follows its marks and kills it at a chosen one.
+//! The parent starts this test binary again as a writer, follows its marks and kills it at a chosen
+//! one.
 #![expect(clippy::unwrap_used, reason = "a failed call is a failed test")]
 
 #[expect(dead_code, reason = "the conformance suite uses the rest")]

@@ -1,4 +1,5 @@
-//! PostgreSQL that goes away in mid-run: every call says what to do, and all goes on without a restart.
+//! PostgreSQL that goes away in mid-run: every call says what to do, and all goes on without a
+//! restart.
 #![cfg(feature = "postgres-tests")]
 #![expect(clippy::unwrap_used, reason = "a failed call is a failed test")]
 

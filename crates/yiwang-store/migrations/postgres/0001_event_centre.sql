@@ -1,20 +1,23 @@
--- The rows of the event centre. Times are UTC milliseconds, ids 16 bytes, lists JSON arrays of texts.
--- Every change of this schema is a new file that version N-1 of the program can still read and write (expand), and
--- only a later release removes what nobody uses (contract). A file that was shipped is never edited.
+-- No foreign keys: their triggers would cost as much as the rows, and n comes from the same
+-- transaction. The rows of the event centre. Times are UTC milliseconds, ids 16 bytes, lists JSON
+-- arrays of texts. Every change of this schema is a new file that version N-1 of the program can
+-- still read and write (expand), and only a later release removes what nobody uses (contract). A
+-- file that was shipped is never edited.
 
 CREATE TABLE meta (
   name TEXT NOT NULL PRIMARY KEY,
   value BIGINT NOT NULL
 );
--- Grows when a restored copy goes live: watch tokens of the lost time line are then refused, not misread.
+-- Grows when a restored copy goes live: watch tokens of the lost time line are then refused, not
+-- misread.
 INSERT INTO meta (name, value) VALUES ('log_epoch', 1);
 
--- Numbers given inside transactions: 'outbox', and 'no/{district}/{day}'.
+-- Numbers given inside transactions: 'outbox', 'incident' (its n), and 'no/{district}/{day}'.
 CREATE TABLE counter (
   name TEXT NOT NULL PRIMARY KEY,
   value BIGINT NOT NULL
 );
-INSERT INTO counter (name, value) VALUES ('outbox', 0);
+INSERT INTO counter (name, value) VALUES ('outbox', 0), ('incident', 0);
 
 CREATE TABLE lease (
   name TEXT NOT NULL PRIMARY KEY,
@@ -56,8 +59,12 @@ CREATE TABLE unit_token (
   revoked_at BIGINT
 );
 
+-- Ids are hashes: rows keyed by them would each dirty a page of their own. So an incident has a
+-- number n in the order of opening, and what hangs on it is keyed by n: what is written together
+-- lies together.
 CREATE TABLE incident (
-  id BYTEA NOT NULL PRIMARY KEY,
+  n BIGINT NOT NULL PRIMARY KEY,
+  id BYTEA NOT NULL UNIQUE,
   no TEXT NOT NULL,
   version BIGINT NOT NULL,
   state TEXT NOT NULL,
@@ -127,20 +134,21 @@ CREATE TABLE incident (
   updated_by TEXT NOT NULL
 );
 CREATE UNIQUE INDEX incident_no ON incident (no);
-CREATE INDEX incident_open ON incident (reported_at, id)
+CREATE INDEX incident_open ON incident (reported_at, n)
   WHERE state NOT IN ('CLOSED', 'EVALUATED', 'DECLINED', 'VOIDED', 'MERGED');
-CREATE INDEX incident_closed ON incident (closed_at, id) WHERE closed_at IS NOT NULL;
+CREATE INDEX incident_closed ON incident (closed_at, n) WHERE closed_at IS NOT NULL;
 
--- Who sees an incident now: what lists are cut by. The time stands first so that a page is one walk of the key.
+-- Who sees an incident now: what lists are cut by. The time stands first so that a page is one walk
+-- of the key.
 CREATE TABLE incident_audience (
   unit TEXT NOT NULL,
   reported_at BIGINT NOT NULL,
-  incident BYTEA NOT NULL,
+  incident BIGINT NOT NULL,
   PRIMARY KEY (unit, reported_at, incident)
 );
 
 CREATE TABLE task (
-  incident BYTEA NOT NULL REFERENCES incident (id),
+  incident BIGINT NOT NULL,
   number BIGINT NOT NULL,
   id BYTEA NOT NULL,
   unit TEXT NOT NULL,
@@ -165,7 +173,7 @@ CREATE UNIQUE INDEX task_one_live_lead ON task (incident)
   WHERE role = 'LEAD' AND state IN ('SENT', 'ACKED', 'DONE');
 
 CREATE TABLE clock (
-  incident BYTEA NOT NULL REFERENCES incident (id),
+  incident BIGINT NOT NULL,
   id BYTEA NOT NULL,
   owner BYTEA NOT NULL,
   kind TEXT NOT NULL,
@@ -187,7 +195,7 @@ CREATE TABLE clock (
 CREATE INDEX clock_fire_at ON clock (fire_at) WHERE fire_at IS NOT NULL;
 
 CREATE TABLE clock_segment (
-  incident BYTEA NOT NULL REFERENCES incident (id),
+  incident BIGINT NOT NULL,
   clock BYTEA NOT NULL,
   generation BIGINT NOT NULL,
   "from" BIGINT NOT NULL,
@@ -202,7 +210,7 @@ CREATE TABLE clock_segment (
 );
 
 CREATE TABLE request (
-  incident BYTEA NOT NULL REFERENCES incident (id),
+  incident BIGINT NOT NULL,
   id BYTEA NOT NULL,
   kind TEXT NOT NULL,
   state TEXT NOT NULL,
@@ -224,7 +232,7 @@ CREATE TABLE request (
 CREATE UNIQUE INDEX request_one_pending ON request (incident, kind) WHERE state = 'PENDING';
 
 CREATE TABLE history (
-  incident BYTEA NOT NULL REFERENCES incident (id),
+  incident BIGINT NOT NULL,
   version BIGINT NOT NULL,
   action TEXT NOT NULL,
   "from" TEXT,
@@ -246,7 +254,7 @@ CREATE TABLE history (
 -- No reference to incident: retention of the two differs.
 CREATE TABLE outbox (
   seq BIGINT NOT NULL PRIMARY KEY,
-  incident BYTEA NOT NULL,
+  incident BIGINT NOT NULL,
   version BIGINT NOT NULL,
   kind TEXT NOT NULL,
   action TEXT NOT NULL,
@@ -267,8 +275,9 @@ CREATE TABLE outbox (
 );
 CREATE UNIQUE INDEX outbox_version ON outbox (incident, version);
 
+-- The row of a change is unique by its history; only refusals need their id to be.
 CREATE TABLE audit (
-  id BYTEA NOT NULL PRIMARY KEY,
+  id BYTEA NOT NULL,
   at BIGINT NOT NULL,
   actor_role TEXT NOT NULL,
   actor_unit TEXT NOT NULL,
@@ -281,6 +290,7 @@ CREATE TABLE audit (
   request_id TEXT NOT NULL,
   refused TEXT
 );
+CREATE UNIQUE INDEX audit_refusal ON audit (id) WHERE refused IS NOT NULL;
 CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION 'audit rows are never changed or removed' USING ERRCODE = '23514';
@@ -310,13 +320,13 @@ CREATE TABLE signal (
   drill_id TEXT,
   outcome TEXT NOT NULL,
   reason TEXT NOT NULL,
-  incident BYTEA,
+  incident BIGINT,
   place TEXT,
   at BIGINT NOT NULL,
   cleared_at BIGINT,
   PRIMARY KEY (signal_source, signal_event_id)
 );
-CREATE INDEX signal_standing ON signal (signal_source, signal_alarm_key)
+CREATE INDEX signal_standing ON signal (signal_source, signal_alarm_key, signal_event_id)
   WHERE cleared_at IS NULL AND signal_alarm_key <> '' AND signal_kind <> 'clear';
 CREATE INDEX signal_incident ON signal (incident) WHERE incident IS NOT NULL;
 

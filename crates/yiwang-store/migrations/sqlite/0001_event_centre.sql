@@ -1,20 +1,22 @@
--- The rows of the event centre. Times are UTC milliseconds, ids 16 bytes, lists JSON arrays of texts.
--- Every change of this schema is a new file that version N-1 of the program can still read and write (expand), and
--- only a later release removes what nobody uses (contract). A file that was shipped is never edited.
+-- The rows of the event centre. Times are UTC milliseconds, ids 16 bytes, lists JSON arrays of
+-- texts. Every change of this schema is a new file that version N-1 of the program can still read
+-- and write (expand), and only a later release removes what nobody uses (contract). A file that was
+-- shipped is never edited.
 
 CREATE TABLE meta (
   name TEXT NOT NULL PRIMARY KEY,
   value INTEGER NOT NULL
 ) STRICT;
--- Grows when a restored copy goes live: watch tokens of the lost time line are then refused, not misread.
+-- Grows when a restored copy goes live: watch tokens of the lost time line are then refused, not
+-- misread.
 INSERT INTO meta (name, value) VALUES ('log_epoch', 1);
 
--- Numbers given inside transactions: 'outbox', and 'no/{district}/{day}'.
+-- Numbers given inside transactions: 'outbox', 'incident' (its n), and 'no/{district}/{day}'.
 CREATE TABLE counter (
   name TEXT NOT NULL PRIMARY KEY,
   value INTEGER NOT NULL
 ) STRICT;
-INSERT INTO counter (name, value) VALUES ('outbox', 0);
+INSERT INTO counter (name, value) VALUES ('outbox', 0), ('incident', 0);
 
 CREATE TABLE lease (
   name TEXT NOT NULL PRIMARY KEY,
@@ -56,8 +58,12 @@ CREATE TABLE unit_token (
   revoked_at INTEGER
 ) STRICT;
 
+-- Ids are hashes: rows keyed by them would each dirty a page of their own. So an incident has a
+-- number n in the order of opening, and what hangs on it is keyed by n: what is written together
+-- lies together.
 CREATE TABLE incident (
-  id BLOB NOT NULL PRIMARY KEY,
+  n INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
   no TEXT NOT NULL,
   version INTEGER NOT NULL,
   state TEXT NOT NULL,
@@ -127,20 +133,21 @@ CREATE TABLE incident (
   updated_by TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX incident_no ON incident (no);
-CREATE INDEX incident_open ON incident (reported_at, id)
+CREATE INDEX incident_open ON incident (reported_at, n)
   WHERE state NOT IN ('CLOSED', 'EVALUATED', 'DECLINED', 'VOIDED', 'MERGED');
-CREATE INDEX incident_closed ON incident (closed_at, id) WHERE closed_at IS NOT NULL;
+CREATE INDEX incident_closed ON incident (closed_at, n) WHERE closed_at IS NOT NULL;
 
--- Who sees an incident now: what lists are cut by. The time stands first so that a page is one walk of the key.
+-- Who sees an incident now: what lists are cut by. The time stands first so that a page is one walk
+-- of the key.
 CREATE TABLE incident_audience (
   unit TEXT NOT NULL,
   reported_at INTEGER NOT NULL,
-  incident BLOB NOT NULL,
+  incident INTEGER NOT NULL,
   PRIMARY KEY (unit, reported_at, incident)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE task (
-  incident BLOB NOT NULL REFERENCES incident (id),
+  incident INTEGER NOT NULL REFERENCES incident (n),
   number INTEGER NOT NULL,
   id BLOB NOT NULL,
   unit TEXT NOT NULL,
@@ -165,7 +172,7 @@ CREATE UNIQUE INDEX task_one_live_lead ON task (incident)
   WHERE role = 'LEAD' AND state IN ('SENT', 'ACKED', 'DONE');
 
 CREATE TABLE clock (
-  incident BLOB NOT NULL REFERENCES incident (id),
+  incident INTEGER NOT NULL REFERENCES incident (n),
   id BLOB NOT NULL,
   owner BLOB NOT NULL,
   kind TEXT NOT NULL,
@@ -187,7 +194,7 @@ CREATE TABLE clock (
 CREATE INDEX clock_fire_at ON clock (fire_at) WHERE fire_at IS NOT NULL;
 
 CREATE TABLE clock_segment (
-  incident BLOB NOT NULL REFERENCES incident (id),
+  incident INTEGER NOT NULL REFERENCES incident (n),
   clock BLOB NOT NULL,
   generation INTEGER NOT NULL,
   "from" INTEGER NOT NULL,
@@ -202,7 +209,7 @@ CREATE TABLE clock_segment (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE request (
-  incident BLOB NOT NULL REFERENCES incident (id),
+  incident INTEGER NOT NULL REFERENCES incident (n),
   id BLOB NOT NULL,
   kind TEXT NOT NULL,
   state TEXT NOT NULL,
@@ -224,7 +231,7 @@ CREATE TABLE request (
 CREATE UNIQUE INDEX request_one_pending ON request (incident, kind) WHERE state = 'PENDING';
 
 CREATE TABLE history (
-  incident BLOB NOT NULL REFERENCES incident (id),
+  incident INTEGER NOT NULL REFERENCES incident (n),
   version INTEGER NOT NULL,
   action TEXT NOT NULL,
   "from" TEXT,
@@ -246,7 +253,7 @@ CREATE TABLE history (
 -- No reference to incident: retention of the two differs.
 CREATE TABLE outbox (
   seq INTEGER PRIMARY KEY,
-  incident BLOB NOT NULL,
+  incident INTEGER NOT NULL,
   version INTEGER NOT NULL,
   kind TEXT NOT NULL,
   action TEXT NOT NULL,
@@ -267,8 +274,9 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE UNIQUE INDEX outbox_version ON outbox (incident, version);
 
+-- The row of a change is unique by its history; only refusals need their id to be.
 CREATE TABLE audit (
-  id BLOB NOT NULL PRIMARY KEY,
+  id BLOB NOT NULL,
   at INTEGER NOT NULL,
   actor_role TEXT NOT NULL,
   actor_unit TEXT NOT NULL,
@@ -281,6 +289,7 @@ CREATE TABLE audit (
   request_id TEXT NOT NULL,
   refused TEXT
 ) STRICT;
+CREATE UNIQUE INDEX audit_refusal ON audit (id) WHERE refused IS NOT NULL;
 CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
   BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END;
 CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
@@ -307,13 +316,13 @@ CREATE TABLE signal (
   drill_id TEXT,
   outcome TEXT NOT NULL,
   reason TEXT NOT NULL,
-  incident BLOB,
+  incident INTEGER,
   place TEXT,
   at INTEGER NOT NULL,
   cleared_at INTEGER,
   PRIMARY KEY (signal_source, signal_event_id)
 ) STRICT;
-CREATE INDEX signal_standing ON signal (signal_source, signal_alarm_key)
+CREATE INDEX signal_standing ON signal (signal_source, signal_alarm_key, signal_event_id)
   WHERE cleared_at IS NULL AND signal_alarm_key <> '' AND signal_kind <> 'clear';
 CREATE INDEX signal_incident ON signal (incident) WHERE incident IS NOT NULL;
 

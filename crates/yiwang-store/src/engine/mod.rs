@@ -1,7 +1,7 @@
 //! The two engines behind one narrow door: statements with neutral values in, neutral rows out.
 //!
-//! Invariant: a write link that saw an error or a timeout is never used again; PostgreSQL connections in that state
-//! are closed, not pooled.
+//! Invariant: a write link that saw an error or a timeout is never used again; PostgreSQL
+//! connections in that state are closed, not pooled.
 
 mod link;
 mod value;
@@ -36,7 +36,8 @@ impl Dialect {
         }
     }
 
-    /// A source of rows `j` from a JSON list of lists bound to `$number`: `j.value->>0` is a row's first text.
+    /// A source of rows `j` from a JSON list of lists bound to `$number`: `j.value->>0` is a row's
+    /// first text.
     pub(crate) fn lists(self, number: usize) -> String {
         match self {
             Self::Postgres => format!("json_array_elements(${number}::text::json) AS j(value)"),

@@ -1,7 +1,8 @@
 //! Neutral values: what both engines can hold, and nothing else.
 //!
-//! Texts lose NUL characters (they become U+FFFD) on the way in, because PostgreSQL refuses them and a device may
-//! send them: the same rule on both engines keeps one behaviour and makes no signal unstorable.
+//! Texts lose NUL characters (they become U+FFFD) on the way in, because PostgreSQL refuses them
+//! and a device may send them: the same rule on both engines keeps one behaviour and makes no
+//! signal unstorable.
 
 use std::borrow::Cow;
 

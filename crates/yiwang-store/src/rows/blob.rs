@@ -1,8 +1,9 @@
 //! Whole rows as one blob: the incident and its tasks as an outbox row shows them.
 //!
-//! Format: a version byte 1, then per row a count of values and the values, each a tag byte (0 null, 1 integer,
-//! 2 text, 3 bytes) and its content; lengths and integers (zigzag) are LEB128. A reader that knows more columns than
-//! a blob has sees nulls for the rest, so fields are only ever added at the end.
+//! Format: a version byte 1, then per row a count of values and the values, each a tag byte (0
+//! null, 1 integer, 2 text, 3 bytes) and its content; lengths and integers (zigzag) are LEB128. A
+//! reader that knows more columns than a blob has sees nulls for the rest, so fields are only ever
+//! added at the end.
 
 use std::borrow::Cow;
 

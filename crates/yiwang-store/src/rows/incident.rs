@@ -1,4 +1,5 @@
-//! Which columns each struct of `yiwang_core::incident` has. Fields are only ever added at the end of a list.
+//! Which columns each struct of `yiwang_core::incident` has. Fields are only ever added at the end
+//! of a list.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! How the rows of `yiwang_core::incident` become columns and come back.
 //!
-//! Invariant: `take(put(row)) == row` for every row without NUL in its texts. A field added to a struct there does
-//! not compile here until it has a column.
+//! Invariant: `take(put(row)) == row` for every row without NUL in its texts. A field added to a
+//! struct there does not compile here until it has a column.
 
 mod blob;
 mod cells;
@@ -82,7 +82,8 @@ fn part_columns<R, P: Row>(_: fn(&R) -> &P, prefix: &str, out: &mut Vec<Column>)
     P::columns(prefix, out);
 }
 
-/// Declares the columns of a struct: first the parts, each with its prefix, then the fields in their order.
+/// Declares the columns of a struct: first the parts, each with its prefix, then the fields in
+/// their order.
 macro_rules! row {
     ($name:ident, [$($part:ident as $prefix:literal),*], $($field:ident),+ $(,)?) => {
         impl crate::rows::Row for $name {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use yiwang_core::ids::Id;
-use yiwang_core::incident::{AlarmCleared, Changes, OutboxRow, State, Task};
+use yiwang_core::incident::{AlarmCleared, Changes, OutboxRow, State, Task, Upsert};
 
 use super::Tx;
 use crate::Error;
 use crate::engine::{Dialect, Kind, Value, storable};
-use crate::rows::{NO_CELL, Row, Table, Tables, outbox_values};
+use crate::rows::{Cells, NO_CELL, Row, Table, outbox_values};
 
 /// What new incidents are numbered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,92 +22,104 @@ pub struct Numbering<'a> {
 /// What a transaction gave its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Number of the first outbox row; the others follow without a gap, in the order of `Changes::outbox`.
+    /// Number of the first outbox row; the others follow without a gap, in the order of
+    /// `Changes::outbox`.
     pub first_seq: u64,
     /// `no` of each incident that had none.
     pub numbers: HashMap<Id, String>,
 }
 
-/// An incident as the transaction found it.
-type Before = HashMap<Id, (i64, State)>;
+/// The incidents that a step touches.
+#[derive(Default)]
+struct Incidents {
+    /// Version and state of those that were there.
+    before: HashMap<Id, (i64, State)>,
+    /// The number n that other rows are keyed by.
+    ns: HashMap<Id, i64>,
+    /// New `no` of those that had none.
+    numbers: HashMap<Id, String>,
+}
 
 impl Tx {
-    /// Writes everything a step changed. May be called once per transaction or for several steps in turn.
+    /// Writes everything a step changed. May be called once per transaction or for several steps in
+    /// turn.
     ///
     /// # Errors
-    /// `Stale` (Fenced) when an incident is not at the version the change was computed from; `Conflict` (Halt) when a
-    /// row is there that must not be.
+    /// `Stale` (Fenced) when an incident is not at the version the change was computed from;
+    /// `Conflict` (Halt) when a row is there that must not be.
     pub async fn apply(
         &mut self,
         changes: &Changes,
         numbering: &Numbering<'_>,
     ) -> Result<Applied, Error> {
-        let before = self.check_versions(changes).await?;
-        let numbers = self.number(changes, numbering).await?;
-        let shared = self.shared.clone();
+        let mut incidents = self.check_versions(changes).await?;
+        self.number(changes, numbering, &mut incidents).await?;
+        let (shared, known) = (self.shared.clone(), &incidents);
         let tables = &shared.tables;
-        self.write(&tables.policy, &changes.policies).await?;
-        self.write_incidents(tables, changes, &numbers).await?;
-        self.write_tasks(&tables.task, &changes.tasks).await?;
-        self.write(&tables.clock, &changes.clocks).await?;
-        self.write(&tables.segment, &changes.segments).await?;
-        self.write(&tables.request, &changes.requests).await?;
-        self.write(&tables.history, &changes.history).await?;
+        self.write(&tables.policy, &changes.policies, known).await?;
+        self.write_incidents(&tables.incident, changes, known).await?;
+        self.write_tasks(&tables.task, &changes.tasks, known).await?;
+        self.write(&tables.clock, &changes.clocks, known).await?;
+        self.write(&tables.segment, &changes.segments, known).await?;
+        self.write(&tables.request, &changes.requests, known).await?;
+        self.write(&tables.history, &changes.history, known).await?;
         self.write_cleared(&changes.cleared).await?;
-        self.write(&tables.signal, &changes.signals).await?;
-        self.write(&tables.command, &changes.commands).await?;
-        self.write(&tables.fire, &changes.fires).await?;
-        self.write(&tables.audit, &changes.audit).await?;
-        self.write_audience(&tables.audience, &changes.outbox).await?;
-        self.count_changes(changes, &before).await?;
-        let first_seq = self.write_outbox(&tables.outbox, &changes.outbox, &numbers).await?;
-        Ok(Applied { first_seq, numbers })
+        self.write(&tables.signal, &changes.signals, known).await?;
+        self.write(&tables.command, &changes.commands, known).await?;
+        self.write(&tables.fire, &changes.fires, known).await?;
+        self.write(&tables.audit, &changes.audit, known).await?;
+        self.write_audience(&tables.audience, &changes.outbox, known).await?;
+        self.count_changes(changes, known).await?;
+        let first_seq = self.write_outbox(&tables.outbox, &changes.outbox, known).await?;
+        Ok(Applied { first_seq, numbers: incidents.numbers })
     }
 
     /// Compares every changed incident with the store; in PostgreSQL their rows stay locked.
-    async fn check_versions(&mut self, changes: &Changes) -> Result<Before, Error> {
-        if changes.incidents.is_empty() {
-            return Ok(Before::new());
+    async fn check_versions(&mut self, changes: &Changes) -> Result<Incidents, Error> {
+        let mut incidents = Incidents::default();
+        let ids = touched(changes);
+        if ids.is_empty() {
+            return Ok(incidents);
         }
         let dialect = self.dialect();
         let lock = if dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
         let member = dialect.member("id", 1, Kind::Bytes);
-        let text = format!("SELECT id, version, state FROM incident WHERE {member}{lock}");
-        let ids = changes.incidents.iter().map(|upsert| upsert.row.id).collect();
-        let kinds = [Kind::Bytes, Kind::Int, Kind::Text];
-        let mut before = Before::new();
-        for row in self.rows(&text, vec![Value::Ids(ids)], &kinds).await? {
-            let (id, version, state) = read_before(row)?;
-            before.insert(id, (version, state));
+        let text = format!("SELECT id, n, version, state FROM incident WHERE {member}{lock}");
+        let kinds = [Kind::Bytes, Kind::Int, Kind::Int, Kind::Text];
+        for mut row in self.rows(&text, vec![Value::Ids(ids)], &kinds).await? {
+            let mut cells = Cells::new(&mut row);
+            let id = cells.next("id")?;
+            incidents.ns.insert(id, cells.next("n")?);
+            incidents.before.insert(id, (cells.next("version")?, cells.next("state")?));
         }
         for upsert in &changes.incidents {
-            let found = before.get(&upsert.row.id).map_or(0, |(version, _)| *version);
+            let found = incidents.before.get(&upsert.row.id).map_or(0, |(version, _)| *version);
             if found != upsert.base {
                 self.broken = true;
                 let (incident, expected) = (upsert.row.id, upsert.base);
                 return Err(Error::Stale { incident, expected, found });
             }
         }
-        Ok(before)
+        Ok(incidents)
     }
 
-    /// Gives every incident without a number the next one of the day.
+    /// Gives every new incident its n and, unless it has one, the next `no` of the day.
     async fn number(
         &mut self,
         changes: &Changes,
         numbering: &Numbering<'_>,
-    ) -> Result<HashMap<Id, String>, Error> {
-        let unnumbered: Vec<Id> = changes
-            .incidents
-            .iter()
-            .filter(|upsert| upsert.row.no.is_empty())
-            .map(|upsert| upsert.row.id)
-            .collect();
+        incidents: &mut Incidents,
+    ) -> Result<(), Error> {
+        let new: Vec<_> = changes.incidents.iter().filter(|upsert| upsert.base == 0).collect();
+        let first = self.take_numbers("incident", new.len()).await?;
+        incidents.ns.extend(new.iter().map(|upsert| upsert.row.id).zip(first..));
+        let unnumbered: Vec<Id> =
+            new.iter().filter(|new| new.row.no.is_empty()).map(|new| new.row.id).collect();
         let Numbering { district, day } = numbering;
         let first = self.take_numbers(&format!("no/{district}/{day}"), unnumbered.len()).await?;
-        let number =
-            |(id, index): (Id, i64)| (id, format!("{district}-{day}-{:06}", first + index));
-        Ok(unnumbered.into_iter().zip(0..).map(number).collect())
+        let number = |(id, n): (Id, i64)| (id, format!("{district}-{day}-{n:06}"));
+        incidents.numbers.extend(unnumbered.into_iter().zip(first..).map(number));
+        Ok(())
     }
 
     /// The first of `count` new numbers; the counter's row stays locked until the end.
@@ -125,50 +137,69 @@ impl Tx {
         Ok(last - count + 1)
     }
 
-    async fn write<R: Row>(&mut self, table: &Table, rows: &[R]) -> Result<(), Error> {
+    async fn write<R: Row>(
+        &mut self,
+        table: &Table,
+        rows: &[R],
+        known: &Incidents,
+    ) -> Result<(), Error> {
         let mut values = Vec::with_capacity(rows.len() * table.kinds.len());
         for row in rows {
             row.put(&mut values);
         }
-        self.write_values(table, values).await
+        self.write_values(table, values, known).await
     }
 
-    async fn write_values(&mut self, table: &Table, values: Vec<Value<'_>>) -> Result<(), Error> {
+    async fn write_values(
+        &mut self,
+        table: &Table,
+        mut values: Vec<Value<'_>>,
+        known: &Incidents,
+    ) -> Result<(), Error> {
         if self.broken {
             return Err(Error::Broken);
         }
-        let written = table.write(&mut self.link, values).await;
+        let written = match table.link(&mut values, |id| known.ns.get(&id).copied()) {
+            Ok(()) => table.write(&mut self.link, values).await,
+            Err(error) => Err(error),
+        };
         self.broken = written.is_err();
         written.map(|_| ())
     }
 
     async fn write_incidents(
         &mut self,
-        tables: &Tables,
+        table: &Table,
         changes: &Changes,
-        numbers: &HashMap<Id, String>,
+        known: &Incidents,
     ) -> Result<(), Error> {
-        let mut values = Vec::new();
-        for upsert in &changes.incidents {
+        let mut values = Vec::with_capacity(changes.incidents.len() * table.kinds.len());
+        for Upsert { row, .. } in &changes.incidents {
+            values.push(Value::Int(known.ns.get(&row.id).copied()));
             let start = values.len();
-            upsert.row.put(&mut values);
+            row.put(&mut values);
             let cell = values.get_mut(start + NO_CELL);
-            if let (Some(no), Some(cell)) = (numbers.get(&upsert.row.id), cell) {
+            if let (Some(no), Some(cell)) = (known.numbers.get(&row.id), cell) {
                 *cell = Value::text(no);
             }
         }
-        self.write_values(&tables.incident, values).await
+        self.write_values(table, values, known).await
     }
 
     /// Ended tasks first: the old lead has gone before the new one comes.
-    async fn write_tasks(&mut self, table: &Table, tasks: &[Task]) -> Result<(), Error> {
+    async fn write_tasks(
+        &mut self,
+        table: &Table,
+        tasks: &[Task],
+        known: &Incidents,
+    ) -> Result<(), Error> {
         let mut values = Vec::with_capacity(tasks.len() * table.kinds.len());
         for live in [false, true] {
             for task in tasks.iter().filter(|task| task.state.is_live() == live) {
                 task.put(&mut values);
             }
         }
-        self.write_values(table, values).await
+        self.write_values(table, values, known).await
     }
 
     /// Marks alarms as cleared; two clears of one alarm are done in their order.
@@ -199,41 +230,43 @@ impl Tx {
     }
 
     /// Keeps who sees an incident: the last change of each says it.
-    async fn write_audience(&mut self, table: &Table, outbox: &[OutboxRow]) -> Result<(), Error> {
+    async fn write_audience(
+        &mut self,
+        table: &Table,
+        outbox: &[OutboxRow],
+        known: &Incidents,
+    ) -> Result<(), Error> {
         let last: HashMap<Id, &OutboxRow> = outbox.iter().map(|row| (row.incident, row)).collect();
         let mut values = Vec::new();
-        for row in outbox
-            .iter()
-            .filter(|row| last.get(&row.incident).is_some_and(|l| l.version == row.version))
-        {
+        for row in last.values() {
             for unit in &row.audience {
                 values.push(Value::text(unit));
                 values.push(Value::int(row.view.reported_at));
                 values.push(Value::id(row.incident));
             }
         }
-        self.write_values(table, values).await?;
+        self.write_values(table, values, known).await?;
         let text = "DELETE FROM incident_audience \
                     WHERE unit = $1 AND reported_at = $2 AND incident = $3";
         for row in outbox {
             let stays = last.get(&row.incident).map_or(&row.audience, |last| &last.audience);
+            let n = known.ns.get(&row.incident).copied();
             for unit in row.left.iter().filter(|unit| !stays.contains(unit)) {
                 let reported_at = Value::int(row.view.reported_at);
-                self.run(text, vec![Value::text(unit), reported_at, Value::id(row.incident)])
-                    .await?;
+                self.run(text, vec![Value::text(unit), reported_at, Value::Int(n)]).await?;
             }
         }
         Ok(())
     }
 
     /// Rows C and I of the ledger move with what they count.
-    async fn count_changes(&mut self, changes: &Changes, before: &Before) -> Result<(), Error> {
+    async fn count_changes(&mut self, changes: &Changes, known: &Incidents) -> Result<(), Error> {
         let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for row in &changes.signals {
             *counts.entry(("centre", row.outcome.as_str())).or_default() += 1;
         }
         for upsert in &changes.incidents {
-            match before.get(&upsert.row.id) {
+            match known.before.get(&upsert.row.id) {
                 Some((_, state)) => *counts.entry(("incidents", state.as_str())).or_default() -= 1,
                 None => *counts.entry(("incidents", "opened")).or_default() += 1,
             }
@@ -247,21 +280,30 @@ impl Tx {
         &mut self,
         table: &Table,
         outbox: &[OutboxRow],
-        numbers: &HashMap<Id, String>,
+        known: &Incidents,
     ) -> Result<u64, Error> {
         let first = self.take_numbers("outbox", outbox.len()).await?;
         let mut values = Vec::with_capacity(outbox.len() * table.kinds.len());
         for (row, seq) in outbox.iter().zip(first..) {
             values.push(Value::int(seq));
-            let no = numbers.get(&row.incident).filter(|_| row.view.no.is_empty());
+            let no = known.numbers.get(&row.incident).filter(|_| row.view.no.is_empty());
             outbox_values(row, no.map(String::as_str), &mut values);
         }
-        self.write_values(table, values).await?;
+        self.write_values(table, values, known).await?;
         Ok(first as u64)
     }
 }
 
-fn read_before(mut row: Vec<Value<'static>>) -> Result<(Id, i64, State), Error> {
-    let mut cells = crate::rows::Cells::new(&mut row);
-    Ok((cells.next("id")?, cells.next("version")?, cells.next("state")?))
+/// Every incident that a row of the step hangs on.
+fn touched(changes: &Changes) -> Vec<Id> {
+    let mut ids = HashSet::new();
+    ids.extend(changes.incidents.iter().map(|upsert| upsert.row.id));
+    ids.extend(changes.tasks.iter().map(|row| row.incident));
+    ids.extend(changes.clocks.iter().map(|row| row.incident));
+    ids.extend(changes.segments.iter().map(|row| row.incident));
+    ids.extend(changes.requests.iter().map(|row| row.incident));
+    ids.extend(changes.history.iter().map(|row| row.incident));
+    ids.extend(changes.outbox.iter().map(|row| row.incident));
+    ids.extend(changes.signals.iter().filter_map(|row| row.incident));
+    ids.into_iter().collect()
 }

@@ -203,6 +203,17 @@ pub async fn known_and_standing_signals(place: &Place) {
     let standing = store.standing_signals(&alarms).await.unwrap();
     assert_eq!(standing.len(), 2);
     assert!(standing.iter().all(|row| row.cleared_at.is_none()));
+    let mut all: Vec<yiwang_store::StandingAlarm> = Vec::new();
+    loop {
+        let page = store.standing_alarms(all.last(), 7).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    assert_eq!(all.len(), 19);
+    assert!(all.is_sorted_by(|a, b| a.source < b.source));
+    assert_eq!(Some(all[0].incident), changes.signals[0].incident);
     let of = store.signals_of(changes.incidents[0].row.id).await.unwrap();
     assert_eq!(of, changes.signals[..1]);
     let commands = everything(4).commands;

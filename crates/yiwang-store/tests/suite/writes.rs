@@ -214,7 +214,10 @@ pub async fn texts_with_nul_do_not_poison(place: &Place) {
 
 pub async fn audit_rows_stay(place: &Place) {
     let store = place.open().await;
-    let changes = Changes { audit: everything(1).audit, ..Changes::default() };
+    let mut changes = Changes { audit: everything(1).audit, ..Changes::default() };
+    for row in &mut changes.audit {
+        row.refused = Some(yiwang_core::incident::RefusalCode::WrongState);
+    }
     write(&store, &changes).await.unwrap();
     write(&store, &changes).await.expect("the same attempt is one row");
     let stored = store.audit_after(i64::MIN, 100).await.unwrap();

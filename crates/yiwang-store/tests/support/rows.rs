@@ -295,7 +295,7 @@ pub fn audit(r: &mut Rng) -> AuditRow {
     }
 }
 
-pub fn signal(r: &mut Rng) -> SignalRow {
+pub fn signal(r: &mut Rng, incident: Id) -> SignalRow {
     SignalRow {
         signal: Signal {
             source: format!("device/{}", r.next()),
@@ -319,7 +319,7 @@ pub fn signal(r: &mut Rng) -> SignalRow {
         drill_id: r.option(Rng::text),
         outcome: r.of(Outcome::ALL),
         reason: r.text(),
-        incident: r.option(Rng::id),
+        incident: r.option(|_| incident),
         place: r.option(Rng::arc),
         at: r.int(),
         cleared_at: r.option(Rng::int),
@@ -360,7 +360,7 @@ pub fn everything(seed: u64) -> Changes {
         history: (1..6).map(|version| history(r, id, version)).collect(),
         outbox: (1..6).map(|version| outbox(r, &row, version)).collect(),
         audit: (0..5).map(|_| audit(r)).collect(),
-        signals: (0..5).map(|_| signal(r)).collect(),
+        signals: (0..5).map(|_| signal(r, id)).collect(),
         cleared: Vec::new(),
         commands: (0..5).map(|_| command(r)).collect(),
         fires: (0..5).map(|_| fire(r)).collect(),
@@ -384,7 +384,8 @@ pub fn audience(town: &str, village: &str) -> Vec<UnitId> {
     units
 }
 
-/// One signal that opened an incident which was accepted, filed and dispatched: the rows of the usual case.
+/// One signal that opened an incident which was accepted, filed and dispatched: the rows of the
+/// usual case.
 pub fn dispatched(seed: u64, number: u64, town: &str, village: &str) -> Changes {
     let mut r = Rng(seed ^ number.wrapping_mul(0x51_7c_c1_b7_27_22_0a_95));
     let r = &mut r;
@@ -431,7 +432,7 @@ pub fn dispatched(seed: u64, number: u64, town: &str, village: &str) -> Changes 
     }
     changes.clocks = (0..5).map(|_| clock(r, id)).collect();
     changes.segments = (0..3).map(|_| segment(r, id)).collect();
-    let mut row_of_signal = signal(r);
+    let mut row_of_signal = signal(r, id);
     row_of_signal.signal.source = source;
     row_of_signal.signal.event_id = event_id;
     row_of_signal.signal.kind = SignalKind::Raise;
