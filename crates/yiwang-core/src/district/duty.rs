@@ -81,14 +81,10 @@ pub(crate) fn read(
             rosters.0[unit as usize].push(duty);
         }
     }
-    for (number, unit) in tree.units.iter().enumerate().filter(|(n, _)| rosters.0[*n].is_empty()) {
+    for (number, unit) in tree.lasting().filter(|(number, _)| rosters.of(*number).is_empty()) {
         let message = format!("nobody is ever on duty at {}", unit.id);
-        found.warning(
-            tree.ats[number],
-            "NO_DUTY",
-            message,
-            "add the unit or its tier to duty.yaml",
-        );
+        let remedy = "add the unit or its tier to duty.yaml";
+        found.warning(tree.ats[number as usize], "NO_DUTY", message, remedy);
     }
     rosters
 }

@@ -13,6 +13,7 @@ use super::datum::Datum;
 use super::files::{self, AREAS, At, DISTRICT, FileSet, Findings};
 use super::units::{Tier, UnitId, UnitKind};
 use crate::calendar;
+use crate::record::Millis;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +236,8 @@ struct RawLayer {
 pub(crate) struct Areas {
     /// `id@version`.
     pub(crate) layer: Arc<str>,
+    /// When it began to hold.
+    pub(crate) since: Millis,
     pub(crate) reach: Reach,
 }
 
@@ -276,6 +279,6 @@ pub(crate) fn areas(files: &FileSet, header: &Header, found: &mut Findings) -> O
         let message = "there is no layer";
         found.error(At { file: AREAS, line: 0 }, "AREA_KIND", message, "add a voronoi layer");
     }
-    let (_, layer) = newest?;
-    Some(Areas { layer: layer.into(), reach: Reach { border_m, nearest_m } })
+    let (since, layer) = newest?;
+    Some(Areas { layer: layer.into(), since: since?, reach: Reach { border_m, nearest_m } })
 }

@@ -38,7 +38,9 @@ fn build(files: &FileSet, found: &mut Findings) -> Option<District> {
     let calendars = calendar::read(files, found);
     let categories = category::read(files, found);
     let header = header::read(files, found)?;
-    let tree = tree::read(files, &header, found);
+    let areas = header::areas(files, &header, found);
+    let since = areas.as_ref().map(|areas| areas.since);
+    let tree = tree::read(files, &header, since, found);
     if tree.units.is_empty() {
         // Every other file names units: its findings would only repeat this one.
         return None;
@@ -48,7 +50,6 @@ fn build(files: &FileSet, found: &mut Findings) -> Option<District> {
         let message = format!("the command post {} does not exist", header.command_post);
         found.error(header.command_post_at, "UNKNOWN_UNIT", message, "name a unit");
     }
-    let areas = header::areas(files, &header, found);
     let rosters = duty::read(files, &tree, &calendars, found);
     let seats = duty::seats(files, &header, &tree, found);
     let unit_kind = |id: &str| tree.get(id).map(|unit| unit.kind);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -188,4 +189,89 @@ fn assets_stand_in_their_places() {
         }
     }
     assert_eq!(towns.len(), 5 * 11);
+}
+
+#[test]
+fn every_village_category_and_mode_resolves() {
+    let district = qingpu();
+    let villages: Vec<_> =
+        district.units().filter(|unit| unit.tier() == Some(Tier::Village)).collect();
+    let mut resolved = 0;
+    for category in district.categories().all() {
+        for mode in Mode::ALL {
+            for village in &villages {
+                let policy = district.resolve_policy(&category.code, &village.id, mode).unwrap();
+                if let Lead::Unit(unit) = &policy.lead {
+                    assert!(district.reachable(unit));
+                }
+                resolved += 1;
+            }
+        }
+    }
+    assert_eq!(resolved, 351 * 43 * 5);
+}
+
+fn qingpu_once() -> Arc<District> {
+    thread_local!(static DISTRICT: Arc<District> = Arc::new(qingpu()));
+    DISTRICT.with(Arc::clone)
+}
+
+fn points() -> impl Strategy<Value = Point> {
+    (120_856_800..=121_323_900, 30_939_200..=31_292_100)
+        .prop_map(|(lon_e6, lat_e6)| Point { lon_e6, lat_e6 })
+}
+
+proptest! {
+    #[test]
+    fn the_nearest_village_wins(point in points()) {
+        let district = qingpu_once();
+        let distance = |unit: &Unit| {
+            let site = unit.point.unwrap();
+            let lon = i128::from(site.lon_e6 - point.lon_e6) * 856;
+            let lat = i128::from(site.lat_e6 - point.lat_e6) * 1000;
+            lon * lon + lat * lat
+        };
+        let villages = district.units().filter(|unit| unit.tier() == Some(Tier::Village));
+        let nearest = villages.min_by_key(|unit| (distance(unit), unit.id.clone())).unwrap();
+        prop_assert_eq!(district.cell(point), Some(&nearest.id));
+        let located = district.locate(point);
+        prop_assert_eq!(&located, &district.locate(point));
+        let own = if located.candidates.is_empty() {
+            vec![located.place.clone()]
+        } else {
+            located.candidates.clone()
+        };
+        prop_assert!(own.iter().any(|unit| district.in_subtree(unit, &nearest.id)));
+        prop_assert!(own.iter().all(|unit| district.in_subtree(unit, &located.place)));
+    }
+
+    /// Walks from one point towards another up to the last integer step within its cell: the point is on the border.
+    #[test]
+    fn borders_name_all_candidates(from in points(), to in points()) {
+        let district = qingpu_once();
+        let own = district.cell(from).unwrap().clone();
+        prop_assume!(district.cell(to) != Some(&own));
+        let at = |step: i64| {
+            let along = |a: i32, b: i32| a + (i64::from(b - a) * step / 1_000_000) as i32;
+            Point { lon_e6: along(from.lon_e6, to.lon_e6), lat_e6: along(from.lat_e6, to.lat_e6) }
+        };
+        let (mut inside, mut outside) = (0, 1_000_000);
+        while outside - inside > 1 {
+            let middle = (inside + outside) / 2;
+            let stays = district.cell(at(middle)) == Some(&own);
+            *(if stays { &mut inside } else { &mut outside }) = middle;
+        }
+        let other = district.cell(at(outside)).unwrap().clone();
+        let located = district.locate(at(inside));
+        prop_assert_eq!(located.method, LocatedBy::Border);
+        prop_assert!(located.candidates.contains(&own) && located.candidates.contains(&other));
+        prop_assert!(located.candidates.is_sorted());
+        let above = |unit: &UnitId, place: &UnitId| district.in_subtree(unit, place);
+        prop_assert!(located.candidates.iter().all(|unit| above(unit, &located.place)));
+        let lower = district.ancestors(&own).take_while(|unit| unit.id != located.place);
+        for unit in lower {
+            let holds = located.candidates.iter().all(|candidate| above(candidate, &unit.id));
+            prop_assert!(!holds, "{} is lower than {} and holds all", unit.id, located.place);
+        }
+    }
 }

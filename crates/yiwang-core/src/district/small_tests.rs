@@ -356,6 +356,22 @@ fn errors_of_categories_and_policies() {
 }
 
 #[test]
+fn an_ended_unit_is_named_and_counts_nowhere() {
+    let mut files = small();
+    let units = files.get_mut("units.tsv").unwrap();
+    units.push_str(
+        "n1z\tn1\tvillage\tOld Alpha\tc1\tpoint\t5000000\t-39990000\t\t\t2020-01-01\t2025-12-31\n",
+    );
+    let (district, problems) = load(&files);
+    assert_eq!(problems, [""; 0]);
+    let district = district.unwrap();
+    assert_eq!(district.path("n1z").unwrap().station.as_deref(), Some("n1"));
+    assert_eq!(district.resolve_code("c1").map(|unit| &*unit.id), Some("n1a"));
+    let point = Point { lon_e6: 5_000_000, lat_e6: -39_990_000 };
+    assert_eq!(&*district.locate(point).place, "n1a");
+}
+
+#[test]
 fn nobody_to_reach() {
     let mut files = small();
     // South and everything above it have neither roster nor contact; department x has both.

@@ -43,6 +43,8 @@ pub(crate) struct Tree {
     /// Covered official codes.
     pub(crate) codes: Map<Box<str>, u32>,
     pub(crate) above: Vec<Option<u32>>,
+    /// Units that had ended when the layer in force began: kept to be named, out of everything that counts.
+    ended: Vec<bool>,
     /// Depth-first numbers of a unit and of the last one below it.
     spans: Vec<(u32, u32)>,
     pub(crate) paths: Vec<Option<AreaPath>>,
@@ -68,9 +70,14 @@ impl Tree {
         (from..=to).contains(&first)
     }
 
-    /// Numbers of the units of a tier, by id.
+    /// Numbers of the units of a tier that have not ended, by id.
     pub(crate) fn of_tier(&self, tier: Tier) -> impl Iterator<Item = u32> {
-        (0u32..).zip(&self.units).filter(move |(_, unit)| unit.tier() == Some(tier)).map(|it| it.0)
+        self.lasting().filter(move |(_, unit)| unit.tier() == Some(tier)).map(|it| it.0)
+    }
+
+    /// The units that have not ended, with their numbers.
+    pub(crate) fn lasting(&self) -> impl Iterator<Item = (u32, &Unit)> {
+        (0u32..).zip(&self.units).filter(|(number, _)| !self.ended[*number as usize])
     }
 
     /// The lowest unit that holds all of these.
@@ -81,7 +88,12 @@ impl Tree {
 }
 
 /// Reads the units and checks everything about them; the tree is whole only if no error was found.
-pub(crate) fn read(files: &FileSet, header: &Header, found: &mut Findings) -> Tree {
+pub(crate) fn read(
+    files: &FileSet,
+    header: &Header,
+    since: Option<Millis>,
+    found: &mut Findings,
+) -> Tree {
     let mut rows = units(files, header, found);
     if rows.is_empty() {
         let message = "there is no unit";
@@ -100,6 +112,7 @@ pub(crate) fn read(files: &FileSet, header: &Header, found: &mut Findings) -> Tr
             continue;
         }
         tree.index.insert(unit.id.clone(), tree.units.len() as u32);
+        tree.ended.push(unit.valid_to.is_some_and(|to| since.is_some_and(|since| to <= since)));
         tree.units.push(unit);
         tree.ats.push(at);
     }
@@ -377,9 +390,9 @@ fn count(tree: &Tree, counts: &Counts, strict: bool, found: &mut Findings) {
 }
 
 fn check_points(tree: &Tree, header: &Header, found: &mut Findings) {
-    let mut taken: Map<(i32, i32), usize> = Map::default();
-    for (number, unit) in tree.units.iter().enumerate() {
-        let at = tree.ats[number];
+    let mut taken: Map<(i32, i32), u32> = Map::default();
+    for (number, unit) in tree.lasting() {
+        let at = tree.ats[number as usize];
         let cell = unit.tier().is_some() && unit.tier() == header.cell_tier();
         let Some(point) = unit.point else {
             if cell || unit.tier() == Some(Tier::Microgrid) {
@@ -396,7 +409,8 @@ fn check_points(tree: &Tree, header: &Header, found: &mut Findings) {
             continue;
         }
         if let Some(first) = taken.insert((point.lon_e6, point.lat_e6), number) {
-            let message = format!("{} has the same point as {}", unit.id, tree.units[first].id);
+            let message =
+                format!("{} has the same point as {}", unit.id, tree.units[first as usize].id);
             found.error(at, "POINT_DUPLICATE", message, "move one of the two");
         }
     }
@@ -418,7 +432,7 @@ fn covers(files: &FileSet, tree: &mut Tree, found: &mut Findings) {
         }
     }
     let mut codes: Map<Box<str>, u32> = Map::default();
-    for (number, unit) in (0u32..).zip(&tree.units) {
+    for (number, unit) in tree.lasting() {
         let at = tree.ats[number as usize];
         for code in &unit.covers {
             if let Some(first) = codes.insert(code.as_str().into(), number) {
