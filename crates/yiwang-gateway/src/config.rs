@@ -41,15 +41,19 @@ pub struct RawListen {
     pub connections_per_address_max: u32,
     /// New connections from one address in a second; 0 is off.
     pub new_connections_per_second_max: u32,
+    /// Connects of one device in a minute; 0 is off.
+    pub connects_per_minute_max: u32,
+    /// How long a device that connects too often is refused.
+    pub connects_off_s: u64,
     /// Time for CONNECT.
     pub connect_timeout_ms: u64,
     /// Shortest keep-alive that is honoured.
     pub keep_alive_min_s: u16,
     /// Longest keep-alive; none means this.
     pub keep_alive_max_s: u16,
-    /// Largest packet.
+    /// Largest packet of a device whose product does not say.
     pub packet_bytes_max: usize,
-    /// Messages of a device in a second; 0 is off.
+    /// Messages of a device in a second, where its product does not say; 0 is off for all.
     pub messages_per_second_max: u32,
     /// Messages of a device at once, where the rate is limited.
     pub burst_max: u32,
@@ -83,6 +87,8 @@ impl Default for RawListen {
             handshakes_max: 200,
             connections_per_address_max: 50,
             new_connections_per_second_max: 10,
+            connects_per_minute_max: 30,
+            connects_off_s: 300,
             connect_timeout_ms: 5_000,
             keep_alive_min_s: 30,
             keep_alive_max_s: 1_200,

@@ -53,22 +53,38 @@ impl fmt::Debug for Seal {
 }
 
 /// A device as the front sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Its sealed secret; `None` cannot connect with a secret.
     pub seal: Option<Seal>,
     /// Whether it may connect at all.
     pub admitted: bool,
-    /// Its product's largest packet, where the product says one.
-    pub packet_bytes_max: Option<usize>,
+    /// What its product grants, where one does.
+    pub quota: Option<Quota>,
+}
+
+/// What a product grants each of its devices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// Messages in a second.
+    pub messages_per_second: f64,
+    /// Messages at once.
+    pub burst: u32,
+    /// Largest packet.
+    pub packet_bytes_max: usize,
 }
 
 /// All devices, by device key.
 #[derive(Debug)]
 pub struct Directory {
     pepper: Pepper,
-    devices: HashMap<Box<str>, Entry>,
+    devices: Devices,
     nobody: Seal,
+}
+
+#[derive(Debug)]
+enum Devices {
+    Listed(HashMap<Box<str>, Entry>),
 }
 
 /// Why a CONNECT is refused; the two never tell an unknown device from a wrong secret.
@@ -81,28 +97,39 @@ pub(crate) enum Denied {
 }
 
 impl Directory {
-    /// A directory of these devices.
-    pub fn new(pepper: Pepper, devices: impl IntoIterator<Item = (Box<str>, Entry)>) -> Self {
+    /// These devices and no others; for tests and benches.
+    #[must_use]
+    pub fn listed(devices: impl IntoIterator<Item = (Box<str>, Entry)>, pepper: Pepper) -> Self {
+        Self::with(Devices::Listed(devices.into_iter().collect()), pepper)
+    }
+
+    fn with(devices: Devices, pepper: Pepper) -> Self {
         let nobody = pepper.seal(b"nobody");
-        Self { pepper, devices: devices.into_iter().collect(), nobody }
+        Self { pepper, devices, nobody }
     }
 
     /// Judges the *plain* form: the password is the device's secret.
-    pub(crate) fn admit(&self, device: &str, secret: &[u8]) -> Result<&Entry, Denied> {
-        let entry = self.devices.get(device);
-        let seal = entry.and_then(|entry| entry.seal.as_ref());
-        let opens = self.pepper.opens(seal.unwrap_or(&self.nobody), secret);
+    pub(crate) fn admit(&self, device: &str, secret: &[u8]) -> Result<Entry, Denied> {
+        let entry = self.entry(device);
+        let seal = entry.as_ref().and_then(|entry| entry.seal.as_ref());
+        // An unknown device costs the same time as a known one.
+        let opens = self.pepper.opens(seal.unwrap_or(&self.nobody), secret) && seal.is_some();
         match entry {
-            Some(entry) if opens && seal.is_some() && entry.admitted => Ok(entry),
-            Some(_) if opens && seal.is_some() => Err(Denied::NotAdmitted),
+            Some(entry) if opens && entry.admitted => Ok(entry),
+            Some(_) if opens => Err(Denied::NotAdmitted),
             _ => Err(Denied::Credentials),
         }
     }
 
     /// Whether a live session of this device still stands on what it was admitted with.
     pub(crate) fn still_admits(&self, device: &str, seal: Option<&Seal>) -> bool {
-        let entry = self.devices.get(device);
-        entry.is_some_and(|entry| entry.admitted && entry.seal.as_ref() == seal)
+        self.entry(device).is_some_and(|entry| entry.admitted && entry.seal.as_ref() == seal)
+    }
+
+    fn entry(&self, device: &str) -> Option<Entry> {
+        match &self.devices {
+            Devices::Listed(devices) => devices.get(device).cloned(),
+        }
     }
 }
 
@@ -114,13 +141,13 @@ mod tests {
     fn secrets_are_judged_without_telling_why() {
         let pepper = Pepper::new(b"sixteen bytes ok").unwrap();
         let seal = Some(pepper.seal(b"s1"));
-        let entry = |admitted, seal| Entry { seal, admitted, packet_bytes_max: None };
+        let entry = |admitted, seal| Entry { seal, admitted, quota: None };
         let devices = [
             ("p/a".into(), entry(true, seal.clone())),
             ("p/off".into(), entry(false, seal.clone())),
             ("p/none".into(), entry(true, None)),
         ];
-        let directory = Directory::new(pepper, devices);
+        let directory = Directory::listed(devices, pepper);
         assert!(directory.admit("p/a", b"s1").is_ok());
         for (device, secret) in
             [("p/a", "s2"), ("p/x", "s1"), ("p/none", "nobody"), ("p/x", "nobody")]

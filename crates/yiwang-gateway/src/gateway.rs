@@ -22,6 +22,9 @@ use crate::stats::Stats;
 use crate::subscribe::Subscriber;
 use crate::{Error, metrics, tick};
 
+/// Seconds between two looks for addresses and devices to forget.
+const PRUNE_EVERY: u64 = 30;
+
 /// What a gateway works with.
 #[derive(Debug)]
 pub struct Deps {
@@ -95,6 +98,7 @@ impl Gateway {
             ledger: Arc::clone(&ledger),
             clock: deps.clock,
             halted: Halted::default(),
+            waiting: false.into(),
         });
         let listener = match config.listen {
             None => None,
@@ -215,12 +219,16 @@ fn panic_on(error: tokio::task::JoinError) -> ! {
 async fn upkeep(handle: Handle, directory: Arc<ArcSwap<Directory>>, shared: Option<Arc<Shared>>) {
     let mut timer = tokio::time::interval(Duration::from_secs(1));
     let mut known = directory.load_full();
+    let mut seconds = 0_u64;
     loop {
         timer.tick().await;
         let sessions = shared.as_ref().map_or(0, |shared| shared.sessions.len());
         metrics::publish(&handle.ledger, &handle.stats, sessions);
         let Some(shared) = &shared else { continue };
-        shared.prune();
+        seconds += 1;
+        if seconds.is_multiple_of(PRUNE_EVERY) {
+            shared.prune();
+        }
         let current = directory.load_full();
         if !Arc::ptr_eq(&known, &current) {
             shared.sessions.revoke(&current);

@@ -1,5 +1,6 @@
 //! What every lane shares: the raw log, the clock, the ledger, and the end of it all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,9 +31,26 @@ pub(crate) struct Intake {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Clock,
     pub(crate) halted: Halted,
+    /// Whether the log has had no room for longer than a tick.
+    pub(crate) waiting: AtomicBool,
 }
 
 impl Intake {
+    /// Whether new connections would only find a log without room.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_waiting(&self, waiting: bool) {
+        if self.waiting.swap(waiting, Ordering::Relaxed) != waiting {
+            if waiting {
+                tracing::warn!("the log has no room; new connections are refused as busy");
+            } else {
+                tracing::info!("the log has room again");
+            }
+        }
+    }
+
     pub(crate) fn now(&self) -> Millis {
         (self.clock.0)()
     }

@@ -21,7 +21,7 @@ mod subscribe;
 mod tick;
 
 pub use config::{Config, Qos0Policy, RawConfig, RawKafka, RawListen, RawSubscribe};
-pub use directory::{Directory, Entry, Pepper, Seal};
+pub use directory::{Directory, Entry, Pepper, Quota, Seal};
 pub use error::{Action, Error};
 pub use gateway::{Deps, Gateway, Handle};
 pub use intake::Clock;

@@ -31,7 +31,7 @@ use self::connect::ConnectRefused;
 use self::connection::{Agreed, Connection};
 use self::control::Closed;
 use self::frame::{Split, kind};
-use self::limits::{Addresses, Place};
+use self::limits::{Addresses, Connects, Place};
 use self::sessions::Sessions;
 use crate::config::RawListen;
 use crate::directory::Directory;
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) directory: Arc<ArcSwap<Directory>>,
     addresses: Arc<Addresses>,
+    connects: Connects,
     handshakes: Semaphore,
     connections: Arc<Semaphore>,
 }
@@ -70,8 +71,10 @@ impl Shared {
             listen.connections_per_address_max,
             listen.new_connections_per_second_max,
         );
+        let off_for = Duration::from_secs(listen.connects_off_s);
         Self {
             addresses: Arc::new(addresses),
+            connects: Connects::new(listen.connects_per_minute_max, off_for),
             handshakes: Semaphore::new(listen.handshakes_max),
             connections: Arc::new(Semaphore::new(listen.connections_max)),
             sessions: Arc::default(),
@@ -82,9 +85,23 @@ impl Shared {
         }
     }
 
-    /// Once a second: forgets addresses that are gone.
+    /// Forgets addresses and devices that have been quiet.
     pub(crate) fn prune(&self) {
-        self.addresses.prune(std::time::Instant::now());
+        let now = std::time::Instant::now();
+        self.addresses.prune(now);
+        self.connects.prune(now);
+    }
+
+    /// Whether there is room for a device that proved who it is.
+    fn room(&self, admitted: &connect::Admitted, placed: bool) -> Result<(), ConnectRefused> {
+        let device = admitted.identity.device();
+        if !self.connects.admit(device, std::time::Instant::now()) {
+            return Err(ConnectRefused::TooOften);
+        }
+        if !placed {
+            return Err(ConnectRefused::Quota);
+        }
+        if self.intake.is_waiting() { Err(ConnectRefused::Busy) } else { Ok(()) }
     }
 
     /// Puts one message into a batch.
@@ -182,9 +199,9 @@ async fn connection(
         }
     };
     let (version, buffer, judged) = hello;
-    let judged = judged.and_then(|accepted| match &permit {
-        Some(_) => Ok(accepted),
-        None => Err(ConnectRefused::Quota),
+    let judged = judged.and_then(|accepted| {
+        shared.room(&accepted.1, permit.is_some())?;
+        Ok(accepted)
     });
     let limit = Duration::from_millis(shared.listen.write_timeout_ms);
     let (connect, admitted) = match judged {
@@ -214,6 +231,7 @@ async fn connection(
         version,
         silence_max: shared.listen.silence_max(connect.keep_alive_s),
         packet_bytes_max: admitted.packet_bytes_max,
+        quota: admitted.quota,
         identity: admitted.identity,
         peer: peer.to_string(),
         buffer,

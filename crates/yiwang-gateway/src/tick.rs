@@ -1,4 +1,4 @@
-//! Once a second: a tick on every partition of the raw log, the figures for the metrics, and a look at the registry.
+//! Once a second: a tick on every partition of the raw log, and a look at whether the log has room.
 //!
 //! Invariant: a tick is appended whether or not anything is received; a slow log delays ticks and never queues more
 //! than one round of them.
@@ -35,11 +35,15 @@ pub(crate) async fn run(
             biased;
             () = stop.cancelled() => return,
             step = pipeline.next() => match step {
-                Ok(Step::Room) => {}
+                Ok(Step::Room) => intake.set_waiting(false),
                 Ok(Step::Safe(())) => stats.ticked(),
                 Err(halt) => return intake.halted.set(halt),
             },
-            _ = timer.tick(), if pipeline.idle() => {
+            _ = timer.tick() => {
+                if !pipeline.idle() {
+                    intake.set_waiting(pipeline.busy());
+                    continue;
+                }
                 let mut batch = intake.writer.spare();
                 record::push_ticks(&mut batch, intake.raw, partitions, &origin, intake.now());
                 pipeline.append(batch, ());

@@ -15,7 +15,7 @@ use yiwang_core::topic::Identity;
 
 use super::publish::Version;
 use crate::config::RawListen;
-use crate::directory::{Denied, Directory, Seal};
+use crate::directory::{Denied, Directory, Quota, Seal};
 
 /// Why a CONNECT is refused; the words are labels of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,10 @@ pub enum ConnectRefused {
     Will,
     /// All connections are taken.
     Quota,
+    /// The log has no room.
+    Busy,
+    /// The device connects too often.
+    TooOften,
     /// Too many connections from one address.
     Address,
     /// Too many CONNECTs are being awaited.
@@ -46,7 +50,7 @@ pub enum ConnectRefused {
 
 impl ConnectRefused {
     /// All reasons, in the order of the counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoConnect,
         Self::Malformed,
         Self::Version,
@@ -56,6 +60,8 @@ impl ConnectRefused {
         Self::NotAdmitted,
         Self::Will,
         Self::Quota,
+        Self::Busy,
+        Self::TooOften,
         Self::Address,
         Self::Handshakes,
     ];
@@ -73,6 +79,8 @@ impl ConnectRefused {
             Self::NotAdmitted => "not_admitted",
             Self::Will => "will",
             Self::Quota => "quota",
+            Self::Busy => "busy",
+            Self::TooOften => "too_often",
             Self::Address => "address",
             Self::Handshakes => "handshakes",
         }
@@ -90,6 +98,8 @@ impl ConnectRefused {
             Self::Credentials => Some((V3::BadUserNameOrPassword, V5::BadUserNameOrPassword)),
             Self::NotAdmitted | Self::Will => Some((V3::NotAuthorized, V5::NotAuthorized)),
             Self::Quota => Some((V3::ServerUnavailable, V5::QuotaExceeded)),
+            Self::Busy => Some((V3::ServerUnavailable, V5::ServerBusy)),
+            Self::TooOften => Some((V3::NotAuthorized, V5::Banned)),
         }
     }
 }
@@ -118,6 +128,7 @@ pub(crate) struct Admitted {
     pub(crate) identity: Identity,
     pub(crate) seal: Option<Seal>,
     pub(crate) packet_bytes_max: usize,
+    pub(crate) quota: Option<Quota>,
 }
 
 /// Which version a CONNECT speaks, as far as it can be told.
@@ -216,8 +227,9 @@ pub(crate) fn judge(
     {
         return Err(ConnectRefused::Will);
     }
-    let packet_bytes_max = entry.packet_bytes_max.unwrap_or(listen.packet_bytes_max);
-    Ok(Admitted { seal: entry.seal.clone(), packet_bytes_max, identity })
+    let packet_bytes_max =
+        entry.quota.map_or(listen.packet_bytes_max, |quota| quota.packet_bytes_max);
+    Ok(Admitted { seal: entry.seal, packet_bytes_max, quota: entry.quota, identity })
 }
 
 /// The CONNACK of a refusal; empty where closing is the answer.

@@ -17,9 +17,9 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// A full bucket.
-    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_second: f64, burst: u32, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
-        Self { tokens: burst, per_second: f64::from(per_second), burst, at: now }
+        Self { tokens: burst, per_second, burst, at: now }
     }
 
     /// Adds what has come in since the last call.
@@ -80,7 +80,7 @@ impl Addresses {
         if self.open_max > 0 || self.new_per_second_max > 0 {
             // A second's worth may come at once.
             let rate = self.new_per_second_max.max(1);
-            let fresh = || Peer { open: 0, new: Bucket::new(rate, rate, now) };
+            let fresh = || Peer { open: 0, new: Bucket::new(f64::from(rate), rate, now) };
             let mut peer = self.peers.entry(address).or_insert_with(fresh);
             peer.new.refill(now);
             if self.open_max > 0 && peer.open >= self.open_max {
@@ -111,6 +111,53 @@ impl Drop for Place {
     }
 }
 
+/// How often each device connects; a limit of 0 is off.
+#[derive(Debug)]
+pub(crate) struct Connects {
+    per_minute_max: u32,
+    off_for: Duration,
+    devices: DashMap<Box<str>, Flapping>,
+}
+
+#[derive(Debug)]
+struct Flapping {
+    connects: Bucket,
+    off_until: Option<Instant>,
+}
+
+impl Connects {
+    pub(crate) fn new(per_minute_max: u32, off_for: Duration) -> Self {
+        Self { per_minute_max, off_for, devices: DashMap::new() }
+    }
+
+    /// Whether a device may connect now; one that did so too often stays off for a while.
+    pub(crate) fn admit(&self, device: &str, now: Instant) -> bool {
+        if self.per_minute_max == 0 {
+            return true;
+        }
+        let connects =
+            || Bucket::new(f64::from(self.per_minute_max) / 60.0, self.per_minute_max, now);
+        let mut held = self
+            .devices
+            .entry(device.into())
+            .or_insert_with(|| Flapping { connects: connects(), off_until: None });
+        if held.off_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        held.connects.refill(now);
+        held.off_until = if held.connects.take() { None } else { Some(now + self.off_for) };
+        held.off_until.is_none()
+    }
+
+    /// Forgets devices that have been quiet.
+    pub(crate) fn prune(&self, now: Instant) {
+        self.devices.retain(|_, held| {
+            held.connects.refill(now);
+            !held.connects.full() || held.off_until.is_some_and(|until| now < until)
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +165,7 @@ mod tests {
     #[test]
     fn bucket_gives_its_burst_and_then_its_rate() {
         let start = Instant::now();
-        let mut bucket = Bucket::new(10, 3, start);
+        let mut bucket = Bucket::new(10.0, 3, start);
         assert_eq!((0..5).filter(|_| bucket.take()).count(), 3);
         assert!(bucket.ready_at() > start);
         bucket.refill(start + Duration::from_millis(250));
@@ -145,5 +192,19 @@ mod tests {
         let off = Arc::new(Addresses::new(0, 0));
         assert!((0..1000).all(|_| off.admit(address, now).is_some()));
         assert!(off.peers.is_empty());
+    }
+
+    #[test]
+    fn flapping_devices_stay_off_for_a_while() {
+        let now = Instant::now();
+        let connects = Connects::new(30, Duration::from_mins(5));
+        assert_eq!((0..40).filter(|_| connects.admit("p/a", now)).count(), 30);
+        assert!(connects.admit("p/b", now));
+        assert!(!connects.admit("p/a", now + Duration::from_mins(4)));
+        assert!(connects.admit("p/a", now + Duration::from_mins(6)));
+        connects.prune(now + Duration::from_mins(20));
+        assert!(connects.devices.is_empty());
+        let off = Connects::new(0, Duration::ZERO);
+        assert!((0..1000).all(|_| off.admit("p/a", now)));
     }
 }

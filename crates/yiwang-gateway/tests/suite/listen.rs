@@ -272,6 +272,16 @@ async fn slow_log_keeps_answering_pings_and_drops_only_qos_0() {
     let log_waits = |row: &yiwang_gateway::Row| row.shed[Shed::LogWaiting as usize];
     assert!(log_waits(&hub.handle.ledger().row(Lane::Listen)) > 0);
     assert_eq!(hub.handle.ledger().row(Lane::Listen).acknowledged, 0);
+    let mut late = Client::open(hub.address(), 5).await;
+    let busy = loop {
+        late.send(&connect(5, "p.b", Some("p.b"), "secret-b", 60)).await;
+        let code = late.packet().await.unwrap()[3];
+        late = Client::open(hub.address(), 5).await;
+        if code != 0 {
+            break code;
+        }
+    };
+    assert_eq!(busy, 0x89, "new connections are told that the hub is busy");
     let reader = log.reader("raw", "router", yiwang_log::Start::Committed).await.unwrap();
     let release = tokio::spawn(commit_everything(reader));
     assert_eq!(client.packet().await, Some(puback(1)));
@@ -365,6 +375,21 @@ async fn rate_is_limited_by_not_reading() {
     assert!(began.elapsed() >= Duration::from_millis(240), "50 messages at 200 a second");
     assert!(pong.is_some_and(|at| at < 60), "the ping does not wait for the bucket");
     hub.finish().await;
+}
+
+#[tokio::test]
+async fn flapping_device_is_kept_out() {
+    let mut listen = listener();
+    listen.connects_per_minute_max = 2;
+    let hub = Hub::start(listen).await;
+    for code in [0, 0, 0x8A, 0x8A] {
+        let mut client = Client::open(hub.address(), 5).await;
+        client.send(&connect(5, "p.a", Some("p.a"), "secret-a", 60)).await;
+        assert_eq!(client.packet().await.unwrap()[3], code);
+    }
+    Client::connect(hub.address(), 5, "b").await;
+    let handle = hub.finish().await;
+    assert_eq!(handle.stats().refused_total(ConnectRefused::TooOften), 2);
 }
 
 #[tokio::test]

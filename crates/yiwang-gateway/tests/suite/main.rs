@@ -7,4 +7,5 @@ mod support;
 mod kafka;
 mod listen;
 mod peers;
+mod settings;
 mod subscribe;

@@ -40,6 +40,7 @@ pub fn listener() -> RawListen {
         connections_per_address_max: 0,
         new_connections_per_second_max: 0,
         messages_per_second_max: 0,
+        connects_per_minute_max: 0,
         ..RawListen::default()
     }
 }
@@ -59,10 +60,10 @@ fn pepper() -> Pepper {
 /// `p/a` and `p/b` with secrets `secret-a`, `secret-b`; `p/off` is disabled.
 pub fn directory(devices: &[(&str, &str, bool)]) -> Directory {
     let entries = devices.iter().map(|(device, secret, admitted)| {
-        let entry = Entry { seal: Some(seal(secret)), admitted: *admitted, packet_bytes_max: None };
+        let entry = Entry { seal: Some(seal(secret)), admitted: *admitted, quota: None };
         (Box::from(*device), entry)
     });
-    Directory::new(pepper(), entries)
+    Directory::listed(entries, pepper())
 }
 
 pub fn devices() -> Directory {
