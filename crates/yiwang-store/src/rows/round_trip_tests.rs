@@ -105,7 +105,14 @@ async fn the_schema_of_sqlite_has_the_columns_of_the_rows() {
 async fn the_schema_of_postgres_has_the_columns_of_the_rows() {
     let url = std::env::var("YIWANG_TEST_POSTGRES")
         .expect("YIWANG_TEST_POSTGRES is set by `cargo xtask test`");
-    let store = Store::open(&Config::postgres(url)).await.unwrap();
+    // A database of its own: the given one may hold the schema of another version.
+    let name = format!("yiwang_schema_{}", std::process::id());
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    for text in [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name}")] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut admin).await.unwrap();
+    }
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let store = Store::open(&Config::postgres(format!("{server}/{name}"))).await.unwrap();
     let text = "SELECT column_name::text FROM information_schema.columns \
                 WHERE table_schema = current_schema() AND table_name = $1";
     schema(&store, text).await;
