@@ -14,6 +14,7 @@ pub mod incident;
 pub mod policy;
 pub mod problem;
 pub mod record;
+pub mod registry;
 pub mod route;
 pub mod rules;
 pub mod sample;

@@ -153,6 +153,7 @@ impl<'s> Intake<'s> {
     }
 
     /// Begins a group of values under one time.
+    #[inline]
     pub(crate) fn begin(&mut self) {
         self.start = self.out.values.len() as u32;
         self.seen = Bits::default();
@@ -185,6 +186,7 @@ impl<'s> Intake<'s> {
     }
 
     /// Whether one more value may follow; counts it.
+    #[inline]
     pub(crate) fn admit(&mut self) -> bool {
         self.count += 1;
         if self.count > VALUES_MAX {
@@ -194,6 +196,7 @@ impl<'s> Intake<'s> {
     }
 
     /// Marks a property of the open group as seen; a second value for it is refused.
+    #[inline]
     pub(crate) fn see(&mut self, property: u16) -> bool {
         let (word, bit) = (usize::from(property) / 64, 1_u64 << (property % 64));
         let twice = self.seen[word] & bit != 0;
@@ -289,6 +292,7 @@ impl<'s> Intake<'s> {
         }
     }
 
+    #[inline]
     fn push(&mut self, property: PropertyRef, value: Value, flags: Flags, tag: Tag) {
         if let Some(ts) = tag.ts {
             self.work.own_times.push((self.out.values.len() as u32, ts));

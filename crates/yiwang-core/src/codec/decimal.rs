@@ -21,6 +21,15 @@ const EXACT: [f64; 23] = [
 /// Exponents beyond this are zero or infinite for any mantissa of ours.
 const EXPONENT_MAX: i32 = 4_000;
 
+/// The nearest double where one operation on exact operands gives it, so that it is rounded once.
+#[inline]
+pub(crate) fn exact_f64(mantissa: u64, exponent: i32) -> Option<f64> {
+    let power = EXACT.get(exponent.unsigned_abs() as usize)?;
+    let digits = mantissa as f64;
+    let value = if exponent < 0 { digits / power } else { digits * power };
+    (mantissa <= 1 << 53).then_some(value)
+}
+
 impl Decimal {
     /// An integer.
     pub(crate) const fn integer(value: i128) -> Self {
@@ -72,14 +81,12 @@ impl Decimal {
 
     /// The nearest double, ties to even.
     pub(crate) fn to_f64(self) -> f64 {
-        let magnitude = self.mantissa.unsigned_abs();
-        let power = self.exponent.unsigned_abs() as usize;
-        if magnitude <= 1 << 53 && power < EXACT.len() {
-            // Both operands are exact, so the one rounding is that of the operation.
-            let digits = self.mantissa as f64;
-            return if self.exponent < 0 { digits / EXACT[power] } else { digits * EXACT[power] };
+        let magnitude = u64::try_from(self.mantissa.unsigned_abs());
+        match magnitude.ok().and_then(|magnitude| exact_f64(magnitude, self.exponent)) {
+            Some(value) if self.mantissa < 0 => -value,
+            Some(value) => value,
+            None => self.to_f64_by_text(),
         }
-        self.to_f64_by_text()
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 //! It accepts exactly the texts of RFC 8259 (the tests compare it with serde_json) within the limits of devices
 //! section 9, and breaks off at the first byte that does not fit. It refuses to know what a value means.
 
-use super::decimal::Decimal;
+pub(crate) use super::number::Number;
 
 /// Deepest nesting of objects and arrays.
 pub(crate) const DEPTH_MAX: u32 = 32;
@@ -11,8 +11,6 @@ pub(crate) const DEPTH_MAX: u32 = 32;
 pub(crate) const STRING_BYTES_MAX: usize = 8 * 1024;
 /// Most members of one object.
 pub(crate) const KEYS_MAX: u32 = 500;
-/// Most digits of a number, its exponent included.
-pub(crate) const DIGITS_MAX: usize = 64;
 
 /// Why reading broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,63 +69,6 @@ impl Text<'_> {
     }
 }
 
-/// A number as it stands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Number<'a> {
-    /// The digits, where all fit into 64 bits.
-    mantissa: Option<u64>,
-    negative: bool,
-    exponent: i32,
-    /// Neither fraction nor exponent.
-    plain: bool,
-    /// The characters.
-    pub(crate) raw: &'a str,
-}
-
-impl Number<'_> {
-    /// The exact value, where its digits fit.
-    pub(crate) fn decimal(&self) -> Option<Decimal> {
-        let mantissa = i128::from(self.mantissa?);
-        let mantissa = if self.negative { -mantissa } else { mantissa };
-        Some(Decimal { mantissa, exponent: self.exponent })
-    }
-
-    /// The nearest double; infinite where it is too large.
-    pub(crate) fn to_f64(self) -> f64 {
-        match self.decimal() {
-            // Minus zero keeps its sign only through its text.
-            Some(decimal) if decimal.mantissa != 0 => decimal.to_f64(),
-            _ => self.raw.parse().unwrap_or(f64::NAN),
-        }
-    }
-
-    /// The integer it is, where it is one and fits.
-    pub(crate) fn to_i64(self) -> Option<i64> {
-        if self.plain
-            && let Some(mantissa) = self.mantissa
-            && let Ok(value) = i64::try_from(mantissa)
-        {
-            return Some(if self.negative { -value } else { value });
-        }
-        self.decimal()?.to_i64()
-    }
-
-    /// The integer it is; one that is too large becomes the largest, since no clock is right there anyway.
-    pub(crate) fn to_i64_saturating(self) -> Option<i64> {
-        let bound = if self.negative { i64::MIN } else { i64::MAX };
-        self.to_i64().or(self.plain.then_some(bound))
-    }
-
-    /// The counter it is.
-    pub(crate) fn to_u64(self) -> Option<u64> {
-        if self.plain && !self.negative {
-            // The largest counters have a digit more than is gathered.
-            return self.mantissa.or_else(|| self.raw.parse().ok());
-        }
-        self.to_i64().and_then(|value| u64::try_from(value).ok())
-    }
-}
-
 /// A place in a text.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
@@ -165,16 +106,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// Offset of the next byte.
+    #[inline]
     pub(crate) fn at(&self) -> usize {
         self.at
     }
 
     /// The text from an earlier offset up to here.
+    #[inline]
     pub(crate) fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
     /// A second cursor at an earlier offset.
+    #[inline]
     pub(crate) fn back_at(&self, start: usize) -> Self {
         Self { text: self.text, at: start }
     }
@@ -298,54 +242,9 @@ impl<'a> Cursor<'a> {
     /// A number; its first byte stands next.
     #[inline]
     pub(crate) fn number(&mut self) -> Result<Number<'a>, Break> {
-        let bytes = self.text.as_bytes();
-        let start = self.at;
-        let negative = bytes.get(start) == Some(&b'-');
-        let mut digits = Digits { bytes, at: start + usize::from(negative), value: 0, count: 0 };
-        let whole = digits.at;
-        let whole_count = digits.run();
-        if whole_count == 0 || (whole_count > 1 && bytes[whole] == b'0') {
-            return Err(Break::Syntax { at: whole as u32, expected: "a number" });
-        }
-        let mut exponent = 0_i32;
-        let mut plain = true;
-        if bytes.get(digits.at) == Some(&b'.') {
-            plain = false;
-            digits.at += 1;
-            let count = digits.run();
-            if count == 0 {
-                return Err(Break::Syntax { at: digits.at as u32, expected: "a digit" });
-            }
-            exponent = -(count as i32);
-        }
-        let mantissa = (digits.count <= 19).then_some(digits.value);
-        let (mut at, mut count) = (digits.at, digits.count);
-        if matches!(bytes.get(at), Some(b'e' | b'E')) {
-            plain = false;
-            let power = self.power(at + 1)?;
-            exponent = exponent.saturating_add(power.value);
-            at = power.at;
-            count += power.count;
-        }
-        if count > DIGITS_MAX {
-            return Err(Break::Limit { at: start as u32, limit: "number of more than 64 digits" });
-        }
-        self.at = at;
-        Ok(Number { mantissa, negative, exponent, plain, raw: &self.text[start..at] })
-    }
-
-    fn power(&self, at: usize) -> Result<Power, Break> {
-        let bytes = self.text.as_bytes();
-        let sign = bytes.get(at).copied();
-        let start = at + usize::from(matches!(sign, Some(b'-' | b'+')));
-        let mut digits = Digits { bytes, at: start, value: 0, count: 0 };
-        if digits.run() == 0 {
-            return Err(Break::Syntax { at: digits.at as u32, expected: "a digit" });
-        }
-        // Far beyond every double, and far from overflow.
-        let value = if digits.count > 5 { 99_999 } else { digits.value as i32 };
-        let value = if sign == Some(b'-') { -value } else { value };
-        Ok(Power { value, at: digits.at, count: digits.count })
+        let number = Number::read(self.text, self.at)?;
+        self.at += number.raw.len();
+        Ok(number)
     }
 
     /// `true`, `false` or `null`; its first letter stands next.
@@ -459,38 +358,6 @@ impl Open {
 struct Escape {
     read: usize,
     written: usize,
-}
-
-struct Power {
-    value: i32,
-    at: usize,
-    count: usize,
-}
-
-/// Runs of digits, gathered into one value; leading zeros count as digits of the text but not of the value.
-struct Digits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    value: u64,
-    count: usize,
-}
-
-impl Digits<'_> {
-    /// Takes digits and says how many.
-    #[inline]
-    fn run(&mut self) -> usize {
-        let start = self.at;
-        while let Some(byte) = self.bytes.get(self.at) {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                break;
-            }
-            self.value = self.value.wrapping_mul(10).wrapping_add(u64::from(digit));
-            self.at += 1;
-        }
-        self.count += self.at - start;
-        self.at - start
-    }
 }
 
 /// The character of `\uXXXX` at this offset, a pair of surrogates included, and the bytes read.

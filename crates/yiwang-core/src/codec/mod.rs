@@ -14,6 +14,7 @@ pub(crate) mod json;
 mod json_tests;
 pub(crate) mod mapped;
 pub(crate) mod native;
+pub(crate) mod number;
 pub(crate) mod plan;
 pub(crate) mod value;
 

@@ -78,8 +78,7 @@ impl<'a, 'i, 's> Native<'a, 'i, 's> {
     }
 
     fn member(&mut self, key: Text<'a>, event: bool) -> Result<(), Break> {
-        let reserved = RESERVED.iter().position(|name| key.is(name));
-        let Some(index) = reserved else { return self.other(key) };
+        let Some(index) = reserved(key) else { return self.other(key) };
         let bit = 1 << index;
         if self.seen & bit != 0 {
             self.intake.refuse(Place::Body(RESERVED[index]), Wrong::Twice);
@@ -338,7 +337,10 @@ impl<'a, 'i, 's> Native<'a, 'i, 's> {
         }
         let text = self.cursor.string()?;
         let span = append(text, &mut self.intake.out.text);
-        if self.intake.out.text_at(span).chars().count() > ID_CHARS_MAX {
+        // A character has up to four bytes, so most ids need no counting.
+        if span.len as usize > ID_CHARS_MAX
+            && self.intake.out.text_at(span).chars().count() > ID_CHARS_MAX
+        {
             let wrong = Wrong::Type { expected: "text of at most 64 characters", found: "text" };
             self.intake.refuse(Place::Body("id"), wrong);
         }
@@ -352,9 +354,42 @@ impl<'a, 'i, 's> Native<'a, 'i, 's> {
     }
 }
 
+/// Index into [`RESERVED`].
+#[inline]
+fn reserved(key: Text<'_>) -> Option<usize> {
+    if key.escaped {
+        return RESERVED.iter().position(|name| key.is(name));
+    }
+    Some(match key.raw.as_bytes() {
+        b"boot" => 0,
+        b"seq" => 1,
+        b"id" => 2,
+        b"ts" => 3,
+        b"params" => 4,
+        b"items" => 5,
+        b"ack" => 6,
+        b"backfill" => 7,
+        _ => return None,
+    })
+}
+
 /// Copies a text into an arena.
 pub(crate) fn append(text: Text<'_>, out: &mut Vec<u8>) -> Span {
     let start = out.len();
     text.append_to(out);
     Span { start: start as u32, len: (out.len() - start) as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_found() {
+        for (index, name) in RESERVED.iter().enumerate() {
+            assert_eq!(reserved(Text { raw: name, escaped: false }), Some(index));
+        }
+        assert_eq!(reserved(Text { raw: "t\\u0073", escaped: true }), Some(3));
+        assert_eq!(reserved(Text { raw: "level", escaped: false }), None);
+    }
 }

@@ -118,6 +118,7 @@ fn read_other(
     }
 }
 
+#[inline]
 fn take_number(
     intake: &mut Intake<'_>,
     property: u16,
