@@ -126,13 +126,16 @@ impl Power {
     fn read(bytes: &[u8], at: usize) -> Result<Self, Break> {
         let sign = bytes.get(at).copied();
         let start = at + usize::from(matches!(sign, Some(b'-' | b'+')));
-        let mut digits = Digits { bytes, at: start, value: 0, count: 0 };
-        if digits.run() == 0 {
+        // Leading zeros say nothing, however many they are.
+        let rest = bytes.get(start..).unwrap_or_default();
+        let zeros = rest.iter().take_while(|byte| **byte == b'0').count();
+        let mut digits = Digits { bytes, at: start + zeros, value: 0, count: 0 };
+        if digits.run() + zeros == 0 {
             return Err(Break::Syntax { at: digits.at as u32, expected: "a digit" });
         }
         let value = if digits.count > 19 { EXPONENT_MAX } else { digits.value.min(EXPONENT_MAX) };
         let value = if sign == Some(b'-') { -(value as i32) } else { value as i32 };
-        Ok(Self { value, at: digits.at, count: digits.count })
+        Ok(Self { value, at: digits.at, count: zeros + digits.count })
     }
 }
 
