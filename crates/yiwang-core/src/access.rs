@@ -142,3 +142,7 @@ fn assist(unit: &str, tasks: &[Task]) -> Option<(Role, Option<UnitId>)> {
         |task: &Task| task.role == TaskRole::Assist && task.state.is_live() && &*task.unit == unit;
     tasks.iter().any(own).then_some((Role::Unit, None))
 }
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod tests;

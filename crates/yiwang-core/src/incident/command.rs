@@ -8,6 +8,7 @@
 use super::guard::permit;
 use super::rows::{Actor, AuditRow, CommandRow, Incident, UnitId};
 use super::session::{Session, Staged};
+use super::signals::current;
 use super::step::{Origin, Step};
 use super::words::{Action, Cause, CauseKind, CloseMethod, RefusalCode, ReturnReason, Role, State};
 use crate::ids::{Hasher, Id};
@@ -316,7 +317,7 @@ fn apply(step: &mut Step<'_, '_>, command: &Command) {
             step.accept();
             let files = step.work.policy.as_ref().is_some_and(|policy| policy.auto_file);
             let category = &step.work.incident.category;
-            if files && step.context.district.category(category).is_some() {
+            if files && current(step.context.district, category) {
                 step.as_system();
                 step.file();
                 step.dispatch(Action::Dispatch, Cause::Filed, None);

@@ -7,6 +7,7 @@ use super::clock::worked;
 use super::command::{Command, Refusal, Verb};
 use super::machine;
 use super::rows::{Actor, Request, Task, UnitId};
+use super::signals::current;
 use super::step::{Context, Work};
 use super::words::{RefusalCode, Role, State, TaskRole, TaskState};
 use crate::access::{Authorizer, Decision};
@@ -102,7 +103,7 @@ impl Guard<'_> {
     }
 
     fn fileable(&self) -> Result<(), Refusal> {
-        let known = self.context.district.category(&self.work.incident.category).is_some();
+        let known = current(self.context.district, &self.work.incident.category);
         require(known, RefusalCode::CategoryInvalid, "the category is no longer in the list")?;
         require(self.work.policy.is_some(), RefusalCode::NoPolicy, "no policy covers the category")
     }

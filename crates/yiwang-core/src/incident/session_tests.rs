@@ -490,3 +490,13 @@ fn feedback_brings_the_evidence_that_the_policy_asks_for() {
     memory.command(&district, &Command { evidence, ..feed_back }).unwrap();
     assert_eq!(memory.only().tasks[0].evidence.len(), 2);
 }
+
+#[test]
+fn a_department_is_dispatched_at_its_seat() {
+    let district = district();
+    let mut memory = Memory::new(NOW);
+    memory.signal(&district, &raise("a", "flood.road", 1, NOW));
+    let water = memory.only().tasks.iter().find(|task| &*task.unit == "dept:water").unwrap();
+    assert_eq!((water.seat.as_deref(), water.mandatory), (Some("t1"), true));
+    assert_eq!(memory.only().incident.lead.as_deref(), Some("t1"));
+}

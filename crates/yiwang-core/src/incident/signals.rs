@@ -13,6 +13,7 @@ use super::rows::{AlarmCleared, Incident, SignalRow, UnitId};
 use super::session::{Answer, Session, Staged};
 use super::step::Work;
 use super::words::{Action, Cause, CloseMethod, Outcome, RefusalCode, State};
+use crate::district::District;
 use crate::ids::{self, Hasher, Id};
 use crate::policy::{Mode, Policy};
 use crate::record::{Millis, Signal, SignalKind};
@@ -76,7 +77,7 @@ impl Session<'_> {
         if signal.event_id.is_empty() {
             return refuse(RefusalCode::RequestIdRequired, "a report carries a request_id");
         }
-        if self.context.district.category(&signal.category).is_none() {
+        if !current(self.context.district, &signal.category) {
             return refuse(RefusalCode::CategoryInvalid, "category is not in the list");
         }
         match self.signal(signal) {
@@ -161,14 +162,14 @@ impl Session<'_> {
     /// The category as far as the district knows it, and its policy at a place.
     fn policy_for(&self, category: &str, place: &str) -> Option<(Arc<str>, Arc<Policy>)> {
         let district = self.context.district;
-        let known = if district.category(category).is_some() { category } else { OTHER };
+        let known = if current(district, category) { category } else { OTHER };
         let policy = district.resolve_policy(known, place, Mode::Ordinary);
         policy.map(|policy| (known.into(), policy))
     }
 
     fn open(&mut self, incident: Incident, signal: &Signal, policy: Arc<Policy>) {
         let files = policy.auto_accept && policy.auto_file;
-        let fileable = self.context.district.category(&incident.category).is_some();
+        let fileable = current(self.context.district, &incident.category);
         if files && fileable {
             self.keep_policy(&policy);
         }
@@ -375,6 +376,11 @@ impl Row {
         self.0.place = Some(place);
         self
     }
+}
+
+/// Whether the list takes new incidents of a category.
+pub(super) fn current(district: &District, category: &str) -> bool {
+    district.category(category).is_some_and(|category| !category.retired)
 }
 
 /// The signal as matching sees it.

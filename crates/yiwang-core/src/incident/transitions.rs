@@ -5,7 +5,7 @@
 
 use super::dispatch::{Choice, choose_assist, choose_lead};
 use super::rows::{Task, UnitId};
-use super::step::Step;
+use super::step::{Context, Step};
 use super::words::{
     Action, Cause, ClockKind, CloseMethod, NoticeKind, RequestState, TaskRole, TaskState,
 };
@@ -308,7 +308,7 @@ impl Step<'_, '_> {
             incident,
             number,
             unit: unit.clone(),
-            seat: None,
+            seat: self.seat(&unit),
             role,
             mandatory: matches!(asked, Asked::Mandatory | Asked::Policy { mandatory: true }),
             from_policy: matches!(asked, Asked::Policy { .. }),
@@ -326,6 +326,14 @@ impl Step<'_, '_> {
         });
         self.start_clock(ClockKind::Ack, id, ack, &unit);
         self.tell(unit, NoticeKind::Task);
+    }
+
+    /// Where a department sits: at the town of the place, else at the district.
+    fn seat(&self, unit: &str) -> Option<UnitId> {
+        let Context { district, now, .. } = self.context;
+        let town = self.work.incident.town.as_deref();
+        let at = |centre: &str| district.seat(unit, centre, now);
+        town.and_then(at).or_else(|| at(district.id())).map(|seat| seat.at.clone())
     }
 
     /// Who is told and does not own: parent of the lead, town, place, its station, candidates,
