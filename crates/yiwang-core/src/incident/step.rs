@@ -207,8 +207,15 @@ pub(crate) struct Step<'s, 'a> {
     pub(crate) out: &'s mut Changes,
     pub(crate) origin: Origin,
     notices: Vec<Notice>,
-    first_outbox: usize,
+    pending: Option<Pending>,
     last_action: Option<Action>,
+}
+
+/// A version that the streams have not been told of yet.
+struct Pending {
+    kind: ChangeKind,
+    action: Action,
+    detail: String,
 }
 
 impl<'s, 'a> Step<'s, 'a> {
@@ -218,8 +225,7 @@ impl<'s, 'a> Step<'s, 'a> {
         out: &'s mut Changes,
         origin: Origin,
     ) -> Self {
-        let first_outbox = out.outbox.len();
-        Self { context, work, out, origin, notices: Vec::new(), first_outbox, last_action: None }
+        Self { context, work, out, origin, notices: Vec::new(), pending: None, last_action: None }
     }
 
     pub(crate) fn now(&self) -> Millis {
@@ -275,29 +281,24 @@ impl<'s, 'a> Step<'s, 'a> {
             at: self.context.now,
             detail: detail.clone(),
         });
-        self.publish(action, from, detail);
+        let earlier = self.pending.take().map(|pending| pending.kind);
+        let opened = earlier == Some(ChangeKind::Opened);
+        let kind = if opened { ChangeKind::Opened } else { change_kind(from, to) };
+        self.pending = Some(Pending { kind, action, detail });
+        if self.context.terms.outbox == OutboxGrain::Version {
+            self.publish();
+        }
     }
 
-    fn publish(&mut self, action: Action, from: Option<State>, detail: String) {
+    /// Tells the streams of the last version, and of all since they were told last.
+    fn publish(&mut self) {
+        let Some(Pending { kind, action, detail }) = self.pending.take() else { return };
         let work = &mut *self.work;
         let now_seen = access::audience(self.context.district, &work.incident, &work.tasks);
-        let mut left: Vec<UnitId> =
-            work.audience.iter().filter(|unit| !now_seen.contains(unit)).cloned().collect();
+        let left = work.audience.iter().filter(|unit| !now_seen.contains(unit)).cloned().collect();
         work.audience.clone_from(&now_seen);
         let mut notices = std::mem::take(&mut self.notices);
         notices.retain(|notice| now_seen.contains(&notice.unit));
-        let mut kind = change_kind(from, work.incident.state);
-        if self.context.terms.outbox == OutboxGrain::Step
-            && self.out.outbox.len() > self.first_outbox
-            && let Some(earlier) = self.out.outbox.pop()
-        {
-            notices.splice(0..0, earlier.notices);
-            left.extend(earlier.left);
-            left.retain(|unit| !now_seen.contains(unit));
-            left.sort_unstable();
-            left.dedup();
-            kind = if earlier.kind == ChangeKind::Opened { earlier.kind } else { kind };
-        }
         self.out.outbox.push(OutboxRow {
             incident: work.incident.id,
             version: work.incident.version,
@@ -318,7 +319,8 @@ impl<'s, 'a> Step<'s, 'a> {
     }
 
     /// Ends the step: one audit row for what it did, with the last version it made.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
+        self.publish();
         let Some(action) = self.last_action else { return };
         let incident = &self.work.incident;
         let id = Hasher::new()
