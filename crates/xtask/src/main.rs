@@ -1,12 +1,19 @@
 //! `cargo xtask`: the project's own tools. Parses the command line and hands over; each tool has a file.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod devices;
 mod district;
+mod install;
 mod proto;
+mod services;
+mod shell;
+mod test;
+mod tidy;
 
 /// The project's own tools.
 #[derive(Parser)]
@@ -18,6 +25,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Install and start what the tests need, and run every check and test.
+    Test(test::Options),
+    /// Check the rules of the tree that no other tool knows.
+    Tidy,
+    /// Check licences, sources and bans of the dependencies; builds cargo-deny once.
+    Deny,
+    /// Kafka, PostgreSQL and Mosquitto for development.
+    Services {
+        /// What to do.
+        verb: services::Verb,
+        /// Which: kafka, postgres, mosquitto; all without a name.
+        names: Vec<String>,
+    },
+    /// Run one benchmark; ends with one JSON line.
+    Bench {
+        /// Its name.
+        name: String,
+        /// Handed on to it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Make config/devices/demo.csv anew, one device for each asset.
     Devices {
         /// Only compare; fail if the file differs from what would be made.
@@ -34,9 +62,24 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     let root = root();
-    match Cli::parse().command {
+    match command {
+        Command::Test(options) => test::run(&root, options),
+        Command::Tidy => tidy::run(&root),
+        Command::Deny => test::deny_all(&root),
+        Command::Services { verb, names } => services::run(&root, verb, &names),
+        Command::Bench { name, arguments } => bench::run(&root, &name, &arguments),
         Command::Devices { check } => devices::run(&root, check),
         Command::Proto => proto::write(&root),
         Command::District { check } => district::run(&root, check),

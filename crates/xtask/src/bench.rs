@@ -1,0 +1,50 @@
+//! `cargo xtask bench NAME`: one benchmark, built as it is shipped, its reference server started beside it.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use crate::services::Services;
+use crate::shell;
+
+/// The benchmarks and the services that each needs.
+const BENCHES: [(&str, &[&str]); 5] = [
+    ("mqtt-durable-qos1", &["mosquitto"]),
+    ("end-to-end", &[]),
+    ("log-append", &[]),
+    ("dispatch-sqlite", &[]),
+    ("dispatch-postgres", &["postgres"]),
+];
+
+/// Runs a benchmark; its last line, which is the last line printed, is one JSON object.
+///
+/// # Errors
+/// If there is none of the name, it fails, or it ends with anything else.
+pub fn run(root: &Path, name: &str, arguments: &[String]) -> anyhow::Result<()> {
+    let Some((_, needed)) = BENCHES.iter().find(|(known, _)| *known == name) else {
+        let names: Vec<&str> = BENCHES.iter().map(|(known, _)| *known).collect();
+        bail!("no benchmark is called {name}; there are: {}", names.join(", "));
+    };
+    let services = (!needed.is_empty()).then(|| Services::start(root, needed)).transpose()?;
+    // The program under test, where a bench runs it whole.
+    shell::run(shell::cargo(root).args(["build", "--quiet", "--release", "-p", "yiwang"]))?;
+    let mut bench = shell::cargo(root);
+    bench.args(["run", "--quiet", "--release", "-p", "yiwang-benches", "--", name]);
+    bench.args(arguments);
+    if let Some(services) = &services {
+        bench.envs(services.addresses.iter().map(|(name, value)| (name, value)));
+    }
+    let text = shell::output(&mut bench)?;
+    drop(services);
+    let (before, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
+    let line: serde_json::Value = serde_json::from_str(last)
+        .with_context(|| format!("benchmark {name} does not end with a JSON line: {last}"))?;
+    if line["bench"] != name {
+        bail!("benchmark {name} reports another one: {last}");
+    }
+    if !before.is_empty() {
+        println!("{before}");
+    }
+    println!("{last}");
+    Ok(())
+}
