@@ -6,6 +6,7 @@
 #   services.sh down [NAME…]    stops them by pid; without names the data goes too
 #   services.sh status          who answers; fails if one does not
 #   services.sh env             their addresses as shell assignments
+#   services.sh guard PID       stops all of them when that process is gone, however it went
 #
 # NAME is kafka, postgres or mosquitto. YIWANG_SERVICES_DIR chooses the folder: two folders are two sets of servers.
 # `down` and `up` of one name keep its data and port, which is how a test takes a server away and gives it back.
@@ -231,8 +232,15 @@ env() {
   done
 }
 
+# What a test run starts goes with it, even if it is killed.
+guard() { # PID
+  while kill -0 "$1" 2>/dev/null; do sleep 1; done
+  down
+}
+
 command=${1:-}
 [ $# -eq 0 ] || shift
+if [ "$command" = guard ]; then guard "$1"; exit; fi
 for name in "$@"; do
   [[ " ${all[*]} " == *" $name "* ]] || fail "no service is called $name; there are: ${all[*]}"
 done
@@ -241,5 +249,5 @@ case $command in
   down) down "$@" ;;
   status) status ;;
   env) env ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -1,13 +1,13 @@
 //! What the tests need beside the toolchain: installed where it is missing, into the system's packages or our cache.
 //!
-//! Kafka, PostgreSQL and Mosquitto are the business of `deploy/dev/install.sh`.
+//! What only the services need is installed by `deploy/dev/install.sh`, which also talks to apt for us.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::shell;
+use crate::{services, shell};
 
 const BUF: &str = "1.75.0";
 
@@ -23,13 +23,13 @@ const BUILD_PACKAGES: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// If one is missing and cannot be installed.
-pub fn build_packages() -> anyhow::Result<()> {
+pub fn build_packages(root: &Path) -> anyhow::Result<()> {
     let missing: Vec<&str> = BUILD_PACKAGES
         .iter()
         .filter(|(file, _)| !Path::new(file).exists())
         .map(|(_, package)| *package)
         .collect();
-    apt(&missing)
+    apt(root, &missing)
 }
 
 /// The toolchain's formatter and linter.
@@ -52,12 +52,12 @@ pub fn components(root: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If it is not in the cache and npm cannot fetch it.
-pub fn buf() -> anyhow::Result<PathBuf> {
+pub fn buf(root: &Path) -> anyhow::Result<PathBuf> {
     let folder = shell::cache().join(format!("buf-{BUF}"));
     let program = folder.join("node_modules/.bin/buf");
     if !program.exists() {
         if !shell::answers("npm", &["--version"]) {
-            apt(&["nodejs", "npm"])?;
+            apt(root, &["nodejs", "npm"])?;
         }
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("failed to make {}", folder.display()))?;
@@ -91,7 +91,16 @@ pub fn build_cargo_deny(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join("bin/cargo-deny"))
 }
 
-fn apt(packages: &[&str]) -> anyhow::Result<()> {
+/// Clients and checkers that tests run beside the services, as environment variables.
+///
+/// # Errors
+/// If one cannot be installed.
+pub fn companions(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut install = script(root);
+    Ok(services::parse(&shell::output(install.args(["python", "promtool"]))?))
+}
+
+fn apt(root: &Path, packages: &[&str]) -> anyhow::Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -99,15 +108,9 @@ fn apt(packages: &[&str]) -> anyhow::Result<()> {
         bail!("install by hand, this is no Debian system: {}", packages.join(" "));
     }
     println!("installing {}", packages.join(" "));
-    let apt = |arguments: &[&str]| {
-        let sudo = (!shell::answers("test", &["-w", "/var/lib/dpkg"])).then_some(["sudo", "-n"]);
-        let mut words: Vec<&str> = sudo.into_iter().flatten().collect();
-        words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"]);
-        words.extend(arguments);
-        shell::run(Command::new(words[0]).args(&words[1..]))
-    };
-    let mut install = vec!["install"];
-    install.extend(packages);
-    // A machine that has never asked for its list of packages finds none.
-    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
+    shell::run(script(root).arg("packages").args(packages))
+}
+
+fn script(root: &Path) -> Command {
+    Command::new(root.join("deploy/dev/install.sh"))
 }

@@ -1,8 +1,10 @@
 //! The real servers that tests and benches talk to, by way of `deploy/dev/services.sh`.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use anyhow::Context;
 use clap::ValueEnum;
 
 use crate::shell;
@@ -46,6 +48,11 @@ impl Services {
         let folder = std::env::temp_dir().join(folder);
         let mut stop = script(root);
         stop.env("YIWANG_SERVICES_DIR", &folder).arg("down");
+        let mut guard = script(root);
+        guard.env("YIWANG_SERVICES_DIR", &folder).args(["guard", &std::process::id().to_string()]);
+        let quiet = guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Out of reach of the Ctrl-C that ends us.
+        quiet.process_group(0).spawn().context("failed to start the guard of the services")?;
         // From here on they are stopped, whatever fails.
         let mut services = Self { script: stop, addresses: Vec::new() };
         let mut up = script(root);
@@ -67,7 +74,8 @@ fn script(root: &Path) -> Command {
     Command::new(root.join("deploy/dev/services.sh"))
 }
 
-fn parse(text: &str) -> Vec<(String, String)> {
+/// Lines of `NAME=VALUE`.
+pub fn parse(text: &str) -> Vec<(String, String)> {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

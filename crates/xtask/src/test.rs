@@ -3,7 +3,7 @@
 //! It installs and starts what the tests need, stops what it started, and fails if any step fails.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -37,9 +37,9 @@ pub fn run(root: &Path, options: Options) -> anyhow::Result<()> {
     step("deploy", || deploy(root))?;
     if !options.quick {
         step("buf lint", || {
-            shell::run(Command::new(install::buf()?).arg("lint").arg(root.join("proto")))
+            shell::run(Command::new(install::buf(root)?).arg("lint").arg(root.join("proto")))
         })?;
-        step("build packages", install::build_packages)?;
+        step("build packages", || install::build_packages(root))?;
     }
     let features: &[&str] = if options.quick { &[] } else { &["--all-features"] };
     step("clippy", || {
@@ -48,13 +48,18 @@ pub fn run(root: &Path, options: Options) -> anyhow::Result<()> {
         shell::run(clippy.args(["--", "-D", "warnings"]))
     })?;
     step("dependencies", || deny(root, options))?;
-    let services = match options.quick {
-        true => None,
-        false => {
-            Some(step("services", || Services::start(root, &["kafka", "postgres", "mosquitto"]))?)
-        }
-    };
-    let summary = step("tests", || tests(root, features, services.as_ref()))?;
+    let mut surroundings = Vec::new();
+    let mut services = None;
+    if !options.quick {
+        surroundings = step("clients", || install::companions(root))?;
+        let started =
+            step("services", || Services::start(root, &["kafka", "postgres", "mosquitto"]))?;
+        surroundings.extend(started.addresses.iter().cloned());
+        services = Some(started);
+    }
+    step("build", || build(root, features))?;
+    step("documents", || documents(root))?;
+    let summary = step("tests", || tests(root, features, &surroundings))?;
     drop(services);
     println!("\n{}", summary.lines.join("\n"));
     println!(
@@ -126,16 +131,33 @@ struct Summary {
     ended_well: bool,
 }
 
-/// Builds the program under test once, then runs all tests and keeps cargo's own summary lines.
-fn tests(root: &Path, features: &[&str], services: Option<&Services>) -> anyhow::Result<Summary> {
+/// Builds the program under test, once for all tests that run it.
+fn build(root: &Path, features: &[&str]) -> anyhow::Result<()> {
     let mut build = shell::cargo(root);
-    shell::run(build.args(["build", "--locked", "--workspace", "--bins"]).args(features))?;
+    shell::run(build.args(["build", "--locked", "--workspace", "--bins"]).args(features))
+}
+
+/// Every command of the program that a document shows is one that it has.
+fn documents(root: &Path) -> anyhow::Result<()> {
+    let program = program(root)?;
+    for (name, place) in tidy::documents::program_commands(&tidy::documents(root)?) {
+        if !shell::answers(&program, &[&name, "--help"]) {
+            bail!("{place}: `yiwang {name}` does not exist");
+        }
+    }
+    Ok(())
+}
+
+/// Runs all tests and keeps cargo's own summary lines.
+fn tests(
+    root: &Path,
+    features: &[&str],
+    surroundings: &[(String, String)],
+) -> anyhow::Result<Summary> {
     let mut test = shell::cargo(root);
     test.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(features);
-    test.env("YIWANG_BIN", target(root)?.join("debug/yiwang"));
-    if let Some(services) = services {
-        test.envs(services.addresses.iter().map(|(name, value)| (name, value)));
-    }
+    test.env("YIWANG_BIN", program(root)?);
+    test.envs(surroundings.iter().map(|(name, value)| (name, value)));
     let mut running = test.stdout(Stdio::piped()).spawn().context("failed to start cargo test")?;
     let mut summary = Summary { lines: Vec::new(), passed: 0, failed: 0, ended_well: false };
     let printed = running.stdout.take().context("cargo test has no output")?;
@@ -159,11 +181,11 @@ fn count(line: &str, word: &str) -> u64 {
     before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Cargo's target folder, wherever the environment or a configuration puts it.
-fn target(root: &Path) -> anyhow::Result<std::path::PathBuf> {
+/// The program as built for the tests, wherever the environment or a configuration puts it.
+fn program(root: &Path) -> anyhow::Result<PathBuf> {
     let mut metadata = cargo_metadata::MetadataCommand::new();
     let metadata = metadata.current_dir(root).no_deps().exec()?;
-    Ok(metadata.target_directory.into())
+    Ok(metadata.target_directory.join("debug/yiwang").into())
 }
 
 fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {

@@ -5,6 +5,7 @@
 //! anything: it turns bytes into the core's types and back.
 
 mod convert;
+pub mod json;
 pub mod status;
 pub mod view;
 pub mod wire;

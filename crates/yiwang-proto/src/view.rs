@@ -2,19 +2,12 @@
 //! timestamps. Nothing personal of a reporter is ever copied. This module refuses to filter: sight is the core's.
 
 use prost_types::Timestamp;
+use yiwang_core::district::District;
 use yiwang_core::ids::Id;
 use yiwang_core::incident as core;
 use yiwang_core::record::{Millis, Point};
 
 use crate::incident::v1;
-
-/// Names for people of what the rows name by id.
-pub trait Names {
-    /// Name of a unit; the id again where there is none.
-    fn unit<'a>(&'a self, id: &'a str) -> &'a str;
-    /// Name of a category; the code again where there is none.
-    fn category<'a>(&'a self, code: &'a str) -> &'a str;
-}
 
 /// What an incident is shown from.
 #[derive(Clone, Copy)]
@@ -58,15 +51,16 @@ pub fn millis(timestamp: &Timestamp) -> Option<Millis> {
     valid.then(|| timestamp.seconds * 1_000 + i64::from(timestamp.nanos) / 1_000_000)
 }
 
-/// A unit with its name.
+/// A unit with its name in this district; its id again where it has none, e.g. after a change of the data.
 #[must_use]
-pub fn unit(id: &str, names: &dyn Names) -> v1::UnitRef {
-    v1::UnitRef { id: id.to_owned(), display_name: names.unit(id).to_owned() }
+pub fn unit(id: &str, names: &District) -> v1::UnitRef {
+    let name = names.unit(id).map_or(id, |unit| &unit.name);
+    v1::UnitRef { id: id.to_owned(), display_name: name.to_owned() }
 }
 
 /// Who did something.
 #[must_use]
-pub fn actor(actor: &core::Actor, names: &dyn Names) -> v1::Actor {
+pub fn actor(actor: &core::Actor, names: &District) -> v1::Actor {
     v1::Actor {
         role: actor.role.as_str().to_owned(),
         unit: Some(unit(&actor.unit, names)),
@@ -76,7 +70,7 @@ pub fn actor(actor: &core::Actor, names: &dyn Names) -> v1::Actor {
 
 /// An incident.
 #[must_use]
-pub fn incident(shown: Shown<'_>, names: &dyn Names) -> v1::Incident {
+pub fn incident(shown: Shown<'_>, names: &District) -> v1::Incident {
     let Shown { incident: row, tasks, clocks, last } = shown;
     let of = |id: &core::UnitId| unit(id, names);
     let at = |time: Option<Millis>| time.map(timestamp);
@@ -88,7 +82,7 @@ pub fn incident(shown: Shown<'_>, names: &dyn Names) -> v1::Incident {
         etag: row.version.to_string(),
         state: v1::State::from(row.state).into(),
         category: row.category.to_string(),
-        category_display_name: names.category(&row.category).to_owned(),
+        category_display_name: category_name(&row.category, names).to_owned(),
         category_list: row.list_version.to_string(),
         joint_duty: row.joint_duty,
         severity: v1::Severity::from(row.severity).into(),
@@ -138,7 +132,7 @@ pub fn incident(shown: Shown<'_>, names: &dyn Names) -> v1::Incident {
 
 /// One version of an incident.
 #[must_use]
-pub fn history(row: &core::History, names: &dyn Names) -> v1::HistoryEntry {
+pub fn history(row: &core::History, names: &District) -> v1::HistoryEntry {
     v1::HistoryEntry {
         version: row.version,
         transition: row.action.transition().to_owned(),
@@ -161,7 +155,7 @@ pub fn change(
     row: &core::OutboxRow,
     watcher: &str,
     token: Vec<u8>,
-    names: &dyn Names,
+    names: &District,
 ) -> v1::Change {
     let last = Some((row.action, &row.actor));
     let shown = Shown { incident: &row.view, tasks: &row.tasks, clocks: &[], last };
@@ -180,7 +174,11 @@ pub fn change(
     }
 }
 
-fn place(row: &core::Incident, names: &dyn Names) -> v1::Place {
+fn category_name<'a>(code: &'a str, names: &'a District) -> &'a str {
+    names.category(code).map_or(code, |category| &category.name)
+}
+
+fn place(row: &core::Incident, names: &District) -> v1::Place {
     let of = |id: &core::UnitId| unit(id, names);
     v1::Place {
         unit: Some(of(&row.place)),
@@ -197,7 +195,7 @@ fn place(row: &core::Incident, names: &dyn Names) -> v1::Place {
     }
 }
 
-fn task(row: &core::Task, names: &dyn Names) -> v1::Task {
+fn task(row: &core::Task, names: &District) -> v1::Task {
     v1::Task {
         number: row.number,
         unit: Some(unit(&row.unit, names)),

@@ -1,5 +1,6 @@
 //! Documents: a relative link leads somewhere, a command of ours that a document shows exists.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -19,6 +20,38 @@ pub fn problems(root: &Path, files: &[File]) -> Vec<String> {
             })
         })
         .collect()
+}
+
+/// The subcommands of the program that code blocks of the documents show, each with the place that shows it.
+pub fn program_commands(files: &[File]) -> BTreeMap<String, String> {
+    let mut commands = BTreeMap::new();
+    for file in files {
+        let mut inside = false;
+        for (index, line) in file.text.lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                inside = !inside;
+            } else if let Some(name) = program_command(line).filter(|_| inside) {
+                commands
+                    .entry(name.to_owned())
+                    .or_insert_with(|| format!("{}:{}", file.path, index + 1));
+            }
+        }
+    }
+    commands
+}
+
+/// The subcommand in `yiwang NAME …` or `cargo run … -- NAME …`.
+fn program_command(line: &str) -> Option<&str> {
+    let line = line.trim_start().trim_start_matches("$ ");
+    let rest = match line.strip_prefix("cargo run ") {
+        Some(flags) if !flags.contains(" -p ") => flags.split_once("-- ")?.1,
+        Some(_) => return None,
+        None => {
+            line.strip_prefix("yiwang ").or_else(|| line.split_once("/yiwang ").map(|p| p.1))?
+        }
+    };
+    let name = rest.split_whitespace().next()?;
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-').then_some(name)
 }
 
 fn of_line(root: &Path, file: &File, line: &str) -> Vec<String> {
@@ -57,6 +90,15 @@ mod tests {
     fn links_of_a_line() {
         let line = "see [a](b/c.md#d), [e](https://x.example/), [f](#g), [h](i)";
         assert_eq!(links(line).collect::<Vec<_>>(), ["b/c.md", "i"]);
+    }
+
+    #[test]
+    fn commands_of_the_program() {
+        assert_eq!(program_command("$ cargo run --release -- demo"), Some("demo"));
+        assert_eq!(program_command("yiwang log read --topic raw"), Some("log"));
+        assert_eq!(program_command("target/release/yiwang check --json"), Some("check"));
+        assert_eq!(program_command("cargo run -p other -- x"), None);
+        assert_eq!(program_command("docker build -t yiwang ."), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 mod arrows;
 pub mod deploy;
-mod documents;
+pub mod documents;
 mod errors;
 mod sources;
 
@@ -38,10 +38,17 @@ fn problems(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut problems = arrows::problems(root)?;
     problems.extend(sources::problems(&sources));
     problems.extend(errors::problems(&sources));
-    let documents = files(root, &["."], "md")?;
-    problems.extend(documents::problems(root, &documents));
+    problems.extend(documents::problems(root, &documents(root)?));
     problems.sort();
     Ok(problems)
+}
+
+/// The documents of the tree.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn documents(root: &Path) -> anyhow::Result<Vec<File>> {
+    files(root, &["."], "md")
 }
 
 /// The files with an extension below some folders; generated ones are somebody else's business.
