@@ -97,7 +97,8 @@ pub(crate) fn cut<'a>(
         records_left -= part.count as usize;
         bytes_left = bytes_left.saturating_sub(part.body.len());
         let end = part.first + u64::from(part.count);
-        cursor = if end == chunk.end() {
+        let finished = end == chunk.end();
+        cursor = if finished {
             Cursor::at(end)
         } else {
             let start = if cursor.chunk == chunk.head.first { cursor.offset } else { HEADER };
@@ -105,7 +106,7 @@ pub(crate) fn cut<'a>(
             Cursor { seq: end, chunk: chunk.head.first, offset: skipped + part.body.len() }
         };
         parts.push(part);
-        if records_left == 0 || bytes_left == 0 {
+        if !finished || records_left == 0 || bytes_left == 0 {
             break;
         }
     }
@@ -124,6 +125,7 @@ fn cut_one(
         return chunk.whole();
     }
     let start = if cursor.chunk == chunk.head.first { cursor.offset } else { HEADER };
+    debug_assert!(chunk.head.first <= cursor.seq, "no record of an earlier chunk is left");
     let start = skip(chunk, start, cursor, cursor.seq);
     let mut end = start;
     let mut count = 0;

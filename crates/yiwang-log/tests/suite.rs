@@ -362,7 +362,11 @@ suite!(
 );
 
 #[cfg(feature = "kafka")]
-suite!(kafka, super::Fixture::kafka(), [two_readers_share_a_group, waits_without_a_broker]);
+suite!(
+    kafka,
+    super::Fixture::kafka(),
+    [two_readers_share_a_group, waits_without_a_broker, waits_for_a_deleted_topic,]
+);
 
 /// Reads until these partitions have been assigned and no others.
 #[cfg(feature = "kafka")]
@@ -432,5 +436,57 @@ async fn waits_without_a_broker(fixture: &Fixture) {
     let log = fixture.open(topics()).await;
     let findings = log.check().await.unwrap();
     assert!(findings.iter().any(|finding| finding.contains("min.insync.replicas=1")));
+    log.close().await.unwrap();
+}
+
+/// A topic that someone deletes: appends wait at the byte budget, and when the topic is back every
+/// one of them becomes safe, without a restart.
+#[cfg(feature = "kafka")]
+async fn waits_for_a_deleted_topic(fixture: &Fixture) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    let Fixture::Kafka(config) = fixture else { panic!("only for Kafka") };
+    let mut config = config.clone();
+    config.queue_bytes_max = 20_000;
+    config.options = vec![
+        ("topic.metadata.propagation.max.ms".to_owned(), "500".to_owned()),
+        ("topic.metadata.refresh.interval.ms".to_owned(), "500".to_owned()),
+    ];
+    let log = Log::open_kafka(config.clone(), topics()).await.unwrap();
+    append_sized(&log, 3).await;
+    let mut settings = rdkafka::ClientConfig::new();
+    settings.set("bootstrap.servers", &config.brokers);
+    let admin: AdminClient<_> = settings.create().unwrap();
+    let name = format!("{}raw.v1", config.prefix);
+    admin.delete_topics(&[&name], &AdminOptions::new()).await.unwrap();
+    let full = fixture.until(|| log.status().queued_bytes > 15_000);
+    let fill = async {
+        let mut receipts = Vec::new();
+        for number in 0..50 {
+            let mut batch = Batch::new();
+            let value = format!("{number:1000}");
+            batch.push(log.topic("raw").unwrap(), Route::Partition(0), b"a", &[], value.as_bytes());
+            receipts.push(log.writer().append(batch).await.unwrap());
+        }
+        for receipt in receipts {
+            receipt.safe().await.unwrap();
+        }
+    };
+    tokio::pin!(fill);
+    tokio::select! {
+        () = &mut fill => panic!("appends became safe without their topic"),
+        () = full => {}
+    }
+    // Opening the log makes the topic again.
+    let again = Log::open_kafka(config, topics()).await.unwrap();
+    fill.await;
+    let mut reader = again.reader("raw", "", Start::Committed).await.unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 50 {
+        for (.., value) in read_records(&mut reader, 1).await {
+            let text = String::from_utf8(value).unwrap();
+            seen.extend(text.trim().parse::<u32>());
+        }
+    }
+    again.close().await.unwrap();
     log.close().await.unwrap();
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod producer;
 mod reader;
+mod rebalance;
 mod settings;
 
 use std::sync::atomic::{AtomicBool, Ordering};

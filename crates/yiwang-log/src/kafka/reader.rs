@@ -6,28 +6,24 @@
 //! Invariant: positions outside of what Kafka keeps are an error (`auto.offset.reset=error`); a
 //! group without a position begins at the oldest record.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance, RebalanceProtocol,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::rebalance::{Context, State, is_no_offset, lock};
 use super::{EPOCH, Health, KafkaConfig, broker, settings};
-use crate::batch::{Batch, Route};
+use crate::batch::Route;
 use crate::error::Error;
-use crate::records::{BatchLimit, Event, Part, Position, Records, Start};
+use crate::records::{BatchLimit, Event, Position, Records, Start};
 use crate::topic::TopicId;
 
 /// Items in the channel beyond one for each partition.
@@ -36,7 +32,7 @@ const CHANNEL_SPARE: usize = 6;
 const ROUND_RECORDS_MAX: usize = 4096;
 const ROUND_BYTES_MAX: usize = 1 << 20;
 /// Longest wait of one poll, and so for commands and the stop flag.
-const POLL_WAIT: Duration = Duration::from_millis(20);
+pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How long a seek is tried while the consumer still starts the partition.
 const SEEK_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -52,7 +48,8 @@ pub(super) struct Source {
     pub(super) health: Arc<Health>,
 }
 
-enum Item {
+/// What the thread tells the role's side.
+pub(super) enum Item {
     Records(Records, u64),
     Assigned(Vec<u16>),
     Revoked(Vec<u16>, std_mpsc::SyncSender<()>),
@@ -190,160 +187,6 @@ impl KafkaCommitter {
         consumer.store_offsets(&list).map_err(|_| Error::Revoked { partition })?;
         *before = seq;
         Ok(())
-    }
-}
-
-/// Called by the consumer within `poll`, so on the reader's thread.
-pub(crate) struct Context {
-    name: String,
-    request_wait_max: Duration,
-    revoke_wait_max: Duration,
-    health: Arc<Health>,
-    owned: Arc<Mutex<BTreeMap<u16, u64>>>,
-    items: mpsc::Sender<Item>,
-    stop: Arc<AtomicBool>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    starts: HashMap<u16, u64>,
-    gathered: BTreeMap<u16, Gathered>,
-    assigned: VecDeque<Vec<u16>>,
-    /// Partitions that wait for the role's `next`.
-    held: BTreeSet<u16>,
-    generations: HashMap<u16, u64>,
-}
-
-/// Records of one partition from one round of polling.
-#[derive(Default)]
-struct Gathered {
-    batch: Batch,
-    parts: Vec<(u64, u32, i64)>,
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::AllBrokersDown)) {
-            self.health.set(false);
-        }
-        tracing::debug!(%error, reason, "the Kafka client reports an error");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        code: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
-        let result = match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
-            _ => self.revoke(consumer, list),
-        };
-        if let Err(error) = result {
-            tracing::error!(%error, topic = %self.name, "a rebalance failed");
-        }
-    }
-
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, _: &Rebalance<'_>) {}
-}
-
-impl Context {
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        list: &TopicPartitionList,
-    ) -> Result<(), KafkaError> {
-        let committed = consumer.committed_offsets(list.clone(), self.request_wait_max)?;
-        let mut placed = TopicPartitionList::new();
-        let mut partitions = Vec::new();
-        let mut state = lock(&self.state);
-        for element in committed.elements() {
-            let partition = u16::try_from(element.partition()).unwrap_or(u16::MAX);
-            let start = match (state.starts.remove(&partition), element.offset()) {
-                (Some(seq), _) => Offset::Offset(i64::try_from(seq).unwrap_or(i64::MAX)),
-                (None, Offset::Offset(seq)) => Offset::Offset(seq),
-                (None, _) => Offset::Beginning,
-            };
-            placed.add_partition_offset(&self.name, element.partition(), start)?;
-            let before = match element.offset() {
-                Offset::Offset(seq) => u64::try_from(seq).unwrap_or(0),
-                _ => 0,
-            };
-            lock(&self.owned).insert(partition, before);
-            state.held.insert(partition);
-            partitions.push(partition);
-        }
-        match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&placed)?,
-            _ => consumer.assign(&placed)?,
-        }
-        if !partitions.is_empty() {
-            consumer.pause(&placed)?;
-            state.assigned.push_back(partitions);
-        }
-        Ok(())
-    }
-
-    /// Tells the role, waits until it is done with the partitions, commits and lets them go.
-    fn revoke(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        list: &TopicPartitionList,
-    ) -> Result<(), KafkaError> {
-        let number = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-            u16::try_from(element.partition()).unwrap_or(u16::MAX)
-        };
-        let partitions: Vec<_> = list.elements().iter().map(number).collect();
-        let mut state = lock(&self.state);
-        for partition in &partitions {
-            state.gathered.remove(partition);
-            state.held.remove(partition);
-        }
-        drop(state);
-        if !partitions.is_empty() {
-            self.announce(&partitions);
-            match consumer.commit_consumer_state(CommitMode::Sync) {
-                Err(error) if !is_no_offset(&error) => {
-                    tracing::warn!(%error, "positions not committed before a rebalance");
-                }
-                _ => {}
-            }
-        }
-        let mut owned = lock(&self.owned);
-        owned.retain(|partition, _| !partitions.contains(partition));
-        drop(owned);
-        match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-            _ => consumer.unassign(),
-        }
-    }
-
-    fn announce(&self, partitions: &[u16]) {
-        let deadline = Instant::now() + self.revoke_wait_max;
-        let (finished, wait) = std_mpsc::sync_channel(1);
-        let mut item = Item::Revoked(partitions.to_vec(), finished);
-        loop {
-            match self.items.try_send(item) {
-                Ok(()) => break,
-                Err(TrySendError::Closed(_)) => return,
-                Err(TrySendError::Full(again)) => item = again,
-            }
-            if self.stop.load(Ordering::Acquire) || Instant::now() > deadline {
-                tracing::warn!(?partitions, "revoked before the reader had room to hear of it");
-                return;
-            }
-            std::thread::sleep(POLL_WAIT);
-        }
-        // The role drops its end when it calls `next` again.
-        while !self.stop.load(Ordering::Acquire) && Instant::now() < deadline {
-            match wait.recv_timeout(POLL_WAIT) {
-                Err(std_mpsc::RecvTimeoutError::Timeout) => {}
-                _ => return,
-            }
-        }
     }
 }
 
@@ -618,30 +461,4 @@ impl Poller {
             }
         }
     }
-}
-
-impl Gathered {
-    fn finish(self, partition: u16) -> Records {
-        let mut body = Bytes::from(self.batch.into_bytes());
-        let mut parts = Vec::with_capacity(self.parts.len());
-        let mut next = 0;
-        for (first, count, appended_at) in self.parts {
-            let mut end = 0;
-            for _ in 0..count {
-                end += crate::records::RecordRef::size(&body[end..]).expect("made just before");
-            }
-            parts.push(Part { body: body.split_to(end), first, count, appended_at });
-            next = first + u64::from(count);
-        }
-        Records::new(EPOCH, partition, next, parts)
-    }
-}
-
-/// Whether a commit failed only because there was nothing to commit.
-fn is_no_offset(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("no code panics while it holds this")
 }
