@@ -1,1 +1,8 @@
-//! Support for the end-to-end tests.
+//! Support for the end-to-end tests: the real binary as a child process, a publisher that knows what was
+//! acknowledged, clients of the hub's own interfaces, and the accounting of the delivery contract.
+
+pub mod accounting;
+pub mod desk;
+pub mod hub;
+pub mod mqtt;
+pub mod wait;

@@ -1,1 +1,136 @@
-//! yiwang-centre: to be written.
+//! The event centre: turns signals into incidents, takes the commands of people, fires the clocks, serves the streams.
+//!
+//! Invariants: every effect of a signal is committed together with the read position behind it; a stream shows only
+//! what was committed; what a caller may not see does not exist for him. All meaning is `yiwang_core::incident`'s;
+//! this crate refuses to decide anything about an incident.
+
+mod auth;
+mod caller;
+mod error;
+mod feed;
+mod intake;
+mod metrics;
+mod relay;
+mod reports;
+mod services;
+mod time;
+mod timers;
+mod token;
+mod watch;
+mod writer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use yiwang_core::district::District;
+use yiwang_core::incident::Terms;
+use yiwang_log::Log;
+use yiwang_store::Store;
+
+pub use error::Error;
+pub use metrics::describe;
+pub use writer::{Answers, Writer};
+
+/// What the centre is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this process, unique among the centres of one store.
+    pub name: String,
+    /// Where gRPC listens.
+    pub listen: SocketAddr,
+    /// Signals of one transaction.
+    pub batch_signals_max: usize,
+    /// Changes that one stream may be behind before it is cut.
+    pub unsent_changes_max: usize,
+    /// The same in bytes.
+    pub unsent_bytes_max: usize,
+    /// How often an idle stream says that it lives.
+    pub heartbeat: Duration,
+    /// Streams in all.
+    pub streams_max: usize,
+    /// How long the lease of a centre that says nothing holds others off.
+    pub lease: Duration,
+    /// How long changes stay in the outbox for streams to resume.
+    pub outbox_age_max: Duration,
+    /// Key of the resume tokens.
+    pub token_key: [u8; 32],
+    /// Shown in heartbeats.
+    pub build: String,
+}
+
+/// What the centre works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The log: signals in, incidents out.
+    pub log: Log,
+    /// The store.
+    pub store: Store,
+    /// The district in force.
+    pub district: Arc<ArcSwap<District>>,
+    /// Rungs and limits.
+    pub terms: Arc<Terms>,
+}
+
+/// Says when the centre takes calls, and where.
+pub type OnReady = Box<dyn FnOnce(SocketAddr) + Send>;
+
+/// Binds the gRPC listener.
+///
+/// # Errors
+/// [`Error::Listen`] naming the address and the remedy.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+}
+
+/// Runs the centre until told to stop; further gRPC services are served beside its own.
+///
+/// # Errors
+/// [`Error::Fenced`] when a newer centre has taken over, [`Error::Halt`] when durability is in doubt.
+pub async fn run(
+    config: Config,
+    parts: Parts,
+    listener: TcpListener,
+    further: Routes,
+    ready: OnReady,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let config = Arc::new(config);
+    let writer = Arc::new(Writer::open(&config, &parts, &stop).await?);
+    let feed = feed::Feed::open(&parts.store, writer.committed()).await?;
+    let address =
+        listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
+
+    let mut loops = JoinSet::new();
+    loops.spawn(writer::keep_lease(Arc::clone(&writer), stop.clone()));
+    loops.spawn(intake::run(Arc::clone(&config), parts.clone(), Arc::clone(&writer), stop.clone()));
+    loops.spawn(timers::run(
+        Arc::clone(&config),
+        parts.store.clone(),
+        Arc::clone(&writer),
+        stop.clone(),
+    ));
+    loops.spawn(relay::run(parts.clone(), feed.clone(), Arc::clone(&writer), stop.clone()));
+    loops.spawn(feed.clone().follow(stop.clone()));
+    let shared = services::Shared::new(config, parts, writer, feed, stop.clone());
+    loops.spawn(services::serve(shared, listener, further, stop.clone()));
+    ready(address);
+
+    let mut first = Ok(());
+    while let Some(ended) = loops.join_next().await {
+        let ended = ended.unwrap_or_else(|panic| {
+            Err(Error::Halt(format!("a loop of the centre panicked: {panic}")))
+        });
+        if first.is_ok() {
+            first = ended;
+        }
+        // One loop without the others is half a centre.
+        stop.cancel();
+    }
+    first
+}

@@ -149,16 +149,16 @@ pub fn history(row: &core::History, names: &District) -> v1::HistoryEntry {
     }
 }
 
-/// One row of the outbox as `watcher` sees it: its own notices only.
+/// One row of the outbox as `watcher` sees it: its own notices only. The incident, the same for all watchers, is
+/// made once by the caller.
 #[must_use]
 pub fn change(
     row: &core::OutboxRow,
     watcher: &str,
     token: Vec<u8>,
+    incident: v1::Incident,
     names: &District,
 ) -> v1::Change {
-    let last = Some((row.action, &row.actor));
-    let shown = Shown { incident: &row.view, tasks: &row.tasks, clocks: &[], last };
     let own = row.notices.iter().filter(|notice| &*notice.unit == watcher);
     v1::Change {
         token,
@@ -166,7 +166,7 @@ pub fn change(
         transition: row.action.transition().to_owned(),
         action: row.action.as_str().to_owned(),
         time: Some(timestamp(row.at)),
-        incident: Some(incident(shown, names)),
+        incident: Some(incident),
         actor: Some(actor(&row.actor, names)),
         detail: row.detail.clone(),
         notices: own.map(|notice| v1::NoticeKind::from(notice.kind).into()).collect(),

@@ -43,7 +43,7 @@ pub mod check;
 pub use changes::{Case, Changes, Upsert};
 pub use command::{Command, Current, Done, Refusal, Verb};
 pub use fire::Due;
-pub use open_index::{OpenIndex, Standing};
+pub use open_index::{OpenIndex, Standing, alarm_id};
 pub use rows::{
     Actor, AlarmCleared, AuditRow, Clock, ClockSegment, CommandRow, History, Incident, Notice,
     OutboxRow, PolicyRow, Request, SignalRow, Task, TimerFire, UnitId,

@@ -1,0 +1,112 @@
+//! The tail of the outbox, read once for all streams.
+//!
+//! One task reads what was committed, in order and without a gap, and hands it to whoever listens. A listener that
+//! falls behind the ring reads the outbox itself; nothing is ever skipped.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use yiwang_core::district::District;
+use yiwang_proto::incident::v1;
+use yiwang_proto::view::{self, Shown};
+use yiwang_store::{Action, OutboxEntry, Store};
+
+use crate::Error;
+
+/// Changes that listeners may be behind before they read the outbox themselves.
+const RING_MAX: usize = 8_192;
+/// Changes of one read.
+const PAGE: u32 = 512;
+/// The hint of the writer is enough in one process; another process's commits are found by looking.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A committed change, and its view once somebody has asked for it.
+pub(crate) struct Entry {
+    pub(crate) seq: u64,
+    pub(crate) row: yiwang_core::incident::OutboxRow,
+    view: OnceLock<v1::Incident>,
+}
+
+impl Entry {
+    pub(crate) fn new(entry: OutboxEntry) -> Self {
+        Self { seq: entry.seq, row: entry.row, view: OnceLock::new() }
+    }
+
+    /// The incident at this version, made once for all streams.
+    pub(crate) fn view(&self, district: &District) -> &v1::Incident {
+        self.view.get_or_init(|| {
+            let row = &self.row;
+            let last = Some((row.action, &row.actor));
+            let shown = Shown { incident: &row.view, tasks: &row.tasks, clocks: &[], last };
+            view::incident(shown, district)
+        })
+    }
+}
+
+/// Hands out committed changes; clones share the tail.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    store: Store,
+    committed: watch::Receiver<u64>,
+    ring: broadcast::Sender<Arc<Entry>>,
+    head: Arc<watch::Sender<u64>>,
+}
+
+impl Feed {
+    pub(crate) async fn open(
+        store: &Store,
+        committed: watch::Receiver<u64>,
+    ) -> Result<Self, Error> {
+        let head = *committed.borrow();
+        Ok(Self {
+            store: store.clone(),
+            committed,
+            ring: broadcast::Sender::new(RING_MAX),
+            head: Arc::new(watch::Sender::new(head)),
+        })
+    }
+
+    /// Everything that is committed from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.ring.subscribe()
+    }
+
+    /// Number of the last change that listeners have been given.
+    pub(crate) fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// Reads the outbox until told to stop.
+    pub(crate) async fn follow(mut self, stop: CancellationToken) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                changed = self.committed.changed() => if changed.is_err() { return Ok(()) },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            while self.read_page().await? {}
+        }
+    }
+
+    /// Reads one page; whether there may be more.
+    async fn read_page(&self) -> Result<bool, Error> {
+        let page = match self.store.outbox_after(self.head(), PAGE).await {
+            Ok(page) => page,
+            Err(error) if error.action() == Action::Retry => {
+                tracing::warn!(%error, "failed to read the outbox; reading again");
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let more = page.len() == PAGE as usize;
+        for entry in page {
+            let seq = entry.seq;
+            // Nobody listening is no fault: the entry lies in the outbox.
+            let _ = self.ring.send(Arc::new(Entry::new(entry)));
+            self.head.send_replace(seq);
+        }
+        Ok(more)
+    }
+}

@@ -1,0 +1,152 @@
+//! Reads signals and hands them to the writer; says "done" to the log only when they are committed.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use yiwang_core::record::{AlarmSeverity, Signal, SignalKind};
+use yiwang_log::{BatchLimit, Event, Position, Reader, Records, Start};
+
+use crate::writer::Writer;
+use crate::{Config, Error, Parts, metrics};
+
+const TOPIC: &str = "signals";
+const GROUP: &str = "centre";
+/// Bytes of one read.
+const BYTES_MAX: usize = 1 << 20;
+
+pub(crate) async fn run(
+    config: Arc<Config>,
+    parts: Parts,
+    writer: Arc<Writer>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut reader = open(&parts).await?;
+    let committer = reader.committer();
+    let mut behind = Behind::measure(&parts).await?;
+    behind.tell(&writer);
+    let limit = BatchLimit { records_max: config.batch_signals_max, bytes_max: BYTES_MAX };
+    loop {
+        let event = tokio::select! {
+            event = reader.next(limit) => event?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let records = match event {
+            Event::Records(records) if records.is_empty() => return Ok(()),
+            Event::Records(records) => records,
+            Event::Assigned(partitions) => {
+                place(&parts, &mut reader, &partitions).await?;
+                continue;
+            }
+            Event::Revoked(_) => continue,
+        };
+        let end = records.end();
+        let signals = decode(&records);
+        let position =
+            yiwang_store::Position { epoch: end.epoch, partition: end.partition, seq: end.seq };
+        writer.signals(&signals, Some(position)).await?;
+        // Only bounds retention: the truth is the position in the store.
+        committer.commit(end).await?;
+        behind.reached(end);
+        behind.tell(&writer);
+    }
+}
+
+async fn open(parts: &Parts) -> Result<Reader, Error> {
+    let stored = positions(parts).await?;
+    Ok(parts.log.reader(TOPIC, GROUP, Start::At(stored)).await?)
+}
+
+/// After an assignment the reader goes to where the store says, whatever the group's own offset is.
+async fn place(parts: &Parts, reader: &mut Reader, partitions: &[u16]) -> Result<(), Error> {
+    for position in positions(parts).await? {
+        if partitions.contains(&position.partition) {
+            reader.seek(position)?;
+        }
+    }
+    Ok(())
+}
+
+async fn positions(parts: &Parts) -> Result<Vec<Position>, Error> {
+    let stored = parts.store.positions(TOPIC).await?;
+    Ok(stored
+        .into_iter()
+        .map(|at| Position { epoch: at.epoch, partition: at.partition, seq: at.seq })
+        .collect())
+}
+
+/// A record that is no signal gets its outcome like any other: without an id it is rejected, with its place as name.
+fn decode(records: &Records) -> Vec<Signal> {
+    let place = |seq: u64| format!("{TOPIC}/{}/{}/{seq}", records.epoch, records.partition);
+    records
+        .iter()
+        .map(|record| {
+            yiwang_proto::signal_from_bytes(record.value).unwrap_or_else(|error| {
+                tracing::error!(seq = record.seq, partition = records.partition, %error, "unreadable signal");
+                unreadable(place(record.seq), error.to_string())
+            })
+        })
+        .collect()
+}
+
+fn unreadable(place: String, text: String) -> Signal {
+    Signal {
+        source: String::new(),
+        event_id: place,
+        kind: SignalKind::Event,
+        alarm_key: String::new(),
+        category: String::new(),
+        severity: AlarmSeverity::Info,
+        time: 0,
+        since: 0,
+        received_at: 0,
+        device: String::new(),
+        asset: None,
+        place: None,
+        point: None,
+        cause: String::new(),
+        text,
+        reading: None,
+    }
+}
+
+/// What was on the log at start and is not read yet: clocks wait for it.
+struct Behind {
+    heads: Vec<u64>,
+    read: Vec<u64>,
+    told: bool,
+}
+
+impl Behind {
+    async fn measure(parts: &Parts) -> Result<Self, Error> {
+        let mut heads = Vec::new();
+        for partition in 0..parts.log.partitions(TOPIC) {
+            heads.push(parts.log.head(TOPIC, partition).await?);
+        }
+        let mut read = vec![0; heads.len()];
+        for position in positions(parts).await? {
+            if let Some(slot) = read.get_mut(usize::from(position.partition)) {
+                *slot = position.seq;
+            }
+        }
+        Ok(Self { heads, read, told: false })
+    }
+
+    fn reached(&mut self, end: Position) {
+        if let Some(slot) = self.read.get_mut(usize::from(end.partition)) {
+            *slot = end.seq;
+        }
+    }
+
+    fn tell(&mut self, writer: &Writer) {
+        if self.told {
+            return;
+        }
+        let missing: u64 =
+            self.heads.iter().zip(&self.read).map(|(head, read)| head.saturating_sub(*read)).sum();
+        metrics::record_behind(missing);
+        if missing == 0 {
+            writer.set_caught_up();
+            self.told = true;
+        }
+    }
+}

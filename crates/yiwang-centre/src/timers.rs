@@ -1,0 +1,85 @@
+//! Fires the clocks that are due. The due times lie in an indexed table; no incident has a timer or a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use yiwang_core::incident::Due;
+use yiwang_store::{Prune, Store};
+
+use crate::writer::Writer;
+use crate::{Config, Error};
+
+/// How often the table is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often old rows are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// Clocks of one transaction.
+const DUE_MAX: u32 = 256;
+/// Rows removed in one transaction.
+const PRUNE_MAX: u32 = 5_000;
+/// Answers of commands are kept this long (incidents, section 2.4).
+const COMMANDS_AGE: Duration = Duration::from_secs(8 * 86_400);
+
+pub(crate) async fn run(
+    config: Arc<Config>,
+    store: Store,
+    writer: Arc<Writer>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut caught_up = writer.caught_up();
+    tokio::select! {
+        _ = caught_up.wait_for(|caught_up| *caught_up) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut prune = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        tokio::select! {
+            _ = look.tick() => fire(&store, &writer).await?,
+            _ = prune.tick() => remove_old(&config, &store, &writer).await,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+async fn fire(store: &Store, writer: &Writer) -> Result<(), Error> {
+    let due = match store.due_clocks(writer.now(), DUE_MAX).await {
+        Ok(clocks) => clocks,
+        Err(error) if error.action() == yiwang_store::Action::Retry => {
+            tracing::warn!(%error, "failed to look for due clocks; looking again");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if due.is_empty() {
+        return Ok(());
+    }
+    let due: Vec<_> = due
+        .iter()
+        .map(|clock| Due {
+            incident: clock.incident,
+            clock: clock.id,
+            generation: clock.generation,
+        })
+        .collect();
+    writer.fire(&due).await.map(|_| ())
+}
+
+/// Removing can wait: a failure is told and tried again a minute later.
+async fn remove_old(config: &Config, store: &Store, writer: &Writer) {
+    let now = writer.now();
+    let ages = [(Prune::Outbox, config.outbox_age_max), (Prune::Commands, COMMANDS_AGE)];
+    for (what, age) in ages {
+        let before = now - i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
+        let removed = async {
+            let mut tx = store.begin(None).await?;
+            tx.prune(what, before, PRUNE_MAX).await?;
+            tx.commit().await
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(?what, %error, "failed to remove old rows");
+        }
+    }
+}
