@@ -11,6 +11,7 @@ pub mod codec;
 pub mod district;
 pub mod ids;
 pub mod incident;
+pub mod ledger;
 pub mod policy;
 pub mod problem;
 pub mod record;

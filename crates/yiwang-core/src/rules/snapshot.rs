@@ -111,25 +111,13 @@ impl DeviceRules {
                 old.and_then(|old| self.slots.get(old)).copied().unwrap_or(Slot::EMPTY)
             };
             let slots = cx.rules.properties.iter().map(of_slot).collect();
-            let entries = std::mem::take(&mut self.entries);
-            for entry in entries {
-                let Some((id, hash, category)) = legend.rules.get(usize::from(entry.rule)) else {
+            for entry in std::mem::take(&mut self.entries) {
+                let Some((id, hash, _)) = legend.rules.get(usize::from(entry.rule)) else {
                     continue;
                 };
                 match cx.rules.position(id) {
                     Some(new) => self.entries.push(moved(entry, new, *hash, cx.rules)),
-                    None if entry.raised() && !entry.held => {
-                        let time = entry.newest_signal.max(self.newest.t);
-                        removed.push(Removed {
-                            rule: id.clone(),
-                            category: category.clone(),
-                            severity: entry.severity,
-                            since: entry.since,
-                            time,
-                            edge: Edge::At(entry.newest_signal),
-                        });
-                    }
-                    None => {}
+                    None => removed.extend(self.ended(&entry, legend)),
                 }
             }
             self.entries.sort_by_key(|entry| entry.rule);
@@ -138,6 +126,24 @@ impl DeviceRules {
         }
         self.schedule(cx);
         removed
+    }
+
+    /// The alarms that end with their device.
+    #[must_use]
+    pub fn abandon(&self, legend: &Legend) -> Vec<Removed> {
+        self.entries.iter().filter_map(|entry| self.ended(entry, legend)).collect()
+    }
+
+    fn ended(&self, entry: &Entry, legend: &Legend) -> Option<Removed> {
+        let (rule, _, category) = legend.rules.get(usize::from(entry.rule))?;
+        (entry.raised() && !entry.held).then(|| Removed {
+            rule: rule.clone(),
+            category: category.clone(),
+            severity: entry.severity,
+            since: entry.since,
+            time: entry.newest_signal.max(self.newest.t),
+            edge: Edge::At(entry.newest_signal),
+        })
     }
 }
 

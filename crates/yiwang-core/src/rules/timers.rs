@@ -130,14 +130,20 @@ impl DeviceRules {
         self.schedule(cx);
     }
 
+    /// The earliest tick that can move a timer other than an absence.
+    #[must_use]
+    pub fn timer_due(&self) -> Option<Millis> {
+        (self.next != Millis::MAX)
+            .then(|| self.next.saturating_add(self.lag).saturating_add(GRACE_MS))
+    }
+
     /// The earliest tick that can move anything; `None` while there is no timer.
     #[must_use]
     pub fn due(&self, cx: &Context<'_>, listening_since: Millis) -> Option<Millis> {
         if self.newest.t == Millis::MIN {
             return None;
         }
-        let timers = (self.next != Millis::MAX)
-            .then(|| self.next.saturating_add(self.lag).saturating_add(GRACE_MS));
+        let timers = self.timer_due();
         if !cx.rules.has_absent {
             return timers;
         }

@@ -1,0 +1,80 @@
+//! What all partitions share under one configuration: the registry and the compiled rules of its products.
+//!
+//! Immutable; a new configuration is a new [`Shared`], never half of one.
+
+use std::sync::Arc;
+
+use crate::problem::Problem;
+use crate::registry::{Device, DeviceNo, Registry};
+use crate::rules::{Context, RuleSet};
+use crate::thing::Product;
+
+/// Registry and rules of one configuration epoch.
+#[derive(Debug)]
+pub struct Shared {
+    registry: Arc<Registry>,
+    /// By product number.
+    rules: Vec<RuleSet>,
+}
+
+impl Shared {
+    /// Compiles the rules of every product; `None` if any has an error.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>) -> (Option<Self>, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let mut rules = Vec::with_capacity(registry.products.len());
+        for product in &registry.products {
+            let (set, found) = RuleSet::compile(product);
+            problems.extend(found);
+            rules.extend(set);
+        }
+        let whole = rules.len() == registry.products.len();
+        (whole.then_some(Self { registry, rules }), problems)
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The rules by product number.
+    #[must_use]
+    pub fn rules(&self) -> &[RuleSet] {
+        &self.rules
+    }
+
+    /// A device with its product and rules; `None` only for a number of another registry.
+    #[inline]
+    pub(super) fn device(&self, no: DeviceNo) -> Option<Routed<'_>> {
+        let device = self.registry.at(no)?;
+        let index = usize::from(device.product);
+        let (product, rules) = (self.registry.products.get(index)?, self.rules.get(index)?);
+        Some(Routed { no, device, product, rules })
+    }
+}
+
+/// A device as the step sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Routed<'a> {
+    pub no: DeviceNo,
+    pub device: &'a Device,
+    pub product: &'a Product,
+    pub rules: &'a RuleSet,
+}
+
+impl<'a> Routed<'a> {
+    #[inline]
+    pub(super) fn context(&self) -> Context<'a> {
+        let own = self.device.expect_every.map(|every| every.saturating_mul(2));
+        Context {
+            rules: self.rules,
+            attributes: &self.device.attrs,
+            // A device's own period counts where the product's values age at all.
+            valid_for: self.rules.valid_for.map(|common| own.unwrap_or(common)),
+            clock_skew: self.product.time.clock_skew,
+            late_after: self.product.time.late_after,
+            held: !self.device.lifecycle.raises(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A partition's state as bytes: what a restart, a hand-over or a swap of the configuration starts from.
+//!
+//! Devices are named by key and rules by id, so the bytes outlive the numbers of one registry. The bytes of equal
+//! states are equal. Version and lengths are checked; damaged bytes are refused, never half used.
+
+use super::bytes::{Damaged, Reader, Writer};
+use super::shared::Shared;
+use super::state::{DeviceState, PartitionState};
+use super::window::Window;
+use super::{RouteCounters, Sink};
+use crate::ids::Id;
+use crate::record::{Millis, Signal, SignalKind};
+use crate::rules::{Cause, DeviceRules, Legend, Removed};
+
+/// Version of the bytes; a reader knows this one and those before it.
+const VERSION: u8 = 1;
+
+impl PartitionState {
+    /// The state as bytes.
+    #[must_use]
+    pub fn encode(&self, shared: &Shared) -> Vec<u8> {
+        let mut to = Writer::default();
+        to.byte(VERSION);
+        for time in [self.clock, self.last_tick, self.listening_since, self.quiet_until] {
+            to.int(time);
+        }
+        self.counters.encode(&mut to);
+        let products = &shared.registry().products;
+        to.count(products.len());
+        for (product, rules) in products.iter().zip(shared.rules()) {
+            to.text(&product.key);
+            Legend::of(rules).encode(&mut to);
+        }
+        let mut devices: Vec<(&str, u16, &DeviceState)> = Vec::with_capacity(self.devices.len());
+        devices.extend(self.devices.iter().filter_map(|state| {
+            let device = shared.device(state.no)?.device;
+            Some((&*device.key, device.product, state))
+        }));
+        devices.sort_unstable_by_key(|(key, ..)| *key);
+        to.count(devices.len());
+        for (key, product, state) in devices {
+            to.text(key);
+            to.uint(u64::from(product));
+            state.window.encode(&mut to);
+            state.rules.encode(&mut to);
+        }
+        to.bytes
+    }
+
+    /// The state of some bytes under a configuration, be it the one they were written with or a newer one. Alarms
+    /// whose rule or device is gone end: their clears go to `sink`.
+    ///
+    /// # Errors
+    /// Damaged bytes, or those of a newer version.
+    pub fn restore(bytes: &[u8], shared: &Shared, sink: &mut dyn Sink) -> Result<Self, Damaged> {
+        let mut from = Reader::new(bytes);
+        if from.byte()? != VERSION {
+            return Err(Damaged("unknown version"));
+        }
+        let mut state = Self::new(shared);
+        state.clock = from.int()?;
+        state.last_tick = from.int()?;
+        state.listening_since = from.int()?;
+        state.quiet_until = from.int()?;
+        state.counters = RouteCounters::decode(&mut from)?;
+        let legends = from.list(|from| Ok((from.text()?, Legend::decode(from)?)))?;
+        let same: Vec<bool> =
+            legends.iter().map(|(key, legend)| same(shared, key, legend)).collect();
+        for _ in 0..from.count()? {
+            let key = from.text()?;
+            let product: usize = from.small()?;
+            let window = Window::decode(&mut from)?;
+            let mut rules = DeviceRules::decode(&mut from)?;
+            let legend = legends.get(product).ok_or(Damaged("unknown product"))?;
+            let clock = state.clock;
+            let Some(routed) = shared.registry().device(key).and_then(|(no, _)| shared.device(no))
+            else {
+                for removed in rules.abandon(&legend.1) {
+                    sink.signal(&clear(key, &removed, clock));
+                    state.counters.signals += 1;
+                }
+                continue;
+            };
+            let cx = routed.context();
+            for removed in rules.adopt(&legend.1, same[product], &cx) {
+                let device = routed.device;
+                sink.signal(&Signal {
+                    asset: device.asset.as_deref().map(str::to_owned),
+                    place: Some(device.place.deepest().to_string()),
+                    point: device.point,
+                    ..clear(key, &removed, clock)
+                });
+                state.counters.signals += 1;
+            }
+            let at = state.place_of(&routed);
+            if let Some(device) = state.devices.get_mut(at) {
+                *device = DeviceState { no: routed.no, window, rules, wake: Millis::MAX };
+            }
+            state.wake(at, &cx);
+        }
+        if from.is_empty() { Ok(state) } else { Err(Damaged("bytes left over")) }
+    }
+
+    /// The same state under another configuration; as a restart with it would make it.
+    ///
+    /// # Errors
+    /// Never, unless the codec of snapshots is wrong.
+    pub fn swap(&mut self, old: &Shared, new: &Shared, sink: &mut dyn Sink) -> Result<(), Damaged> {
+        *self = Self::restore(&self.encode(old), new, sink)?;
+        Ok(())
+    }
+}
+
+fn same(shared: &Shared, key: &str, legend: &Legend) -> bool {
+    let products = shared.registry().products.iter().zip(shared.rules());
+    let known = products.into_iter().find(|(product, _)| *product.key == *key);
+    known.is_some_and(|(_, rules)| Legend::of(rules) == *legend)
+}
+
+/// The end of an alarm whose rule or device is gone.
+fn clear(device: &str, removed: &Removed, received_at: Millis) -> Signal {
+    let product = device.split_once('/').map_or(device, |(product, _)| product);
+    let id: Id = removed.edge.id(product, &removed.rule, SignalKind::Clear, device);
+    Signal {
+        source: format!("device/{device}"),
+        event_id: id.to_string(),
+        kind: SignalKind::Clear,
+        alarm_key: format!("{device}/{}", removed.rule),
+        category: removed.category.to_string(),
+        severity: removed.severity,
+        time: removed.time,
+        since: removed.since,
+        received_at,
+        device: device.to_owned(),
+        asset: None,
+        place: None,
+        point: None,
+        cause: Cause::RuleRemoved.as_str().to_owned(),
+        text: "规则已撤销".to_owned(),
+        reading: None,
+    }
+}

@@ -1,0 +1,163 @@
+//! The state of one partition: its clock, its counters, and per device the dedup window and the rules.
+//!
+//! Devices are found by their dense number; snapshots name them by key, so that a swap of the registry keeps them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::RouteCounters;
+use super::shared::{Routed, Shared};
+use super::window::Window;
+use crate::codec::Scratch;
+use crate::record::Millis;
+use crate::registry::DeviceNo;
+use crate::rules::{Context, DeviceRules, Emitted};
+use crate::sample::Samples;
+
+/// No tick for this long means that we were down.
+pub(super) const DOWN_MS: Millis = 30_000;
+/// After that, for this long, only samples move timers.
+pub(super) const SETTLE_MS: Millis = 120_000;
+
+/// Reused memory of a worker: nothing in it outlives a record.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub(super) scratch: Scratch,
+    pub(super) samples: Samples,
+    pub(super) emitted: Vec<Emitted>,
+    pub(super) due: Vec<(Millis, u32)>,
+}
+
+/// What is remembered of one device.
+#[derive(Debug)]
+pub(super) struct DeviceState {
+    pub no: DeviceNo,
+    pub window: Window,
+    pub rules: DeviceRules,
+    /// When it stands in the wake list; `Millis::MAX` = not at all.
+    pub wake: Millis,
+}
+
+/// The state of one partition under one configuration.
+#[derive(Debug)]
+pub struct PartitionState {
+    /// Running maximum of `received_at` over records and ticks.
+    pub(super) clock: Millis,
+    pub(super) last_tick: Millis,
+    /// End of the last time that we were down.
+    pub(super) listening_since: Millis,
+    /// Until then only samples move timers.
+    pub(super) quiet_until: Millis,
+    pub(super) counters: RouteCounters,
+    /// By device number: index into `devices`, or `u32::MAX`.
+    pub(super) places: Vec<u32>,
+    pub(super) devices: Vec<DeviceState>,
+    /// Due devices, earliest first; an entry that is not its device's `wake` is stale.
+    pub(super) wakes: BinaryHeap<Reverse<(Millis, u32)>>,
+}
+
+impl PartitionState {
+    /// A partition that has seen nothing.
+    #[must_use]
+    pub fn new(shared: &Shared) -> Self {
+        Self {
+            clock: Millis::MIN,
+            last_tick: Millis::MIN,
+            listening_since: Millis::MIN,
+            quiet_until: Millis::MIN,
+            counters: RouteCounters::default(),
+            places: vec![u32::MAX; shared.registry().devices.len()],
+            devices: Vec::new(),
+            wakes: BinaryHeap::new(),
+        }
+    }
+
+    /// Row R of the ledger.
+    #[must_use]
+    pub fn counters(&self) -> &RouteCounters {
+        &self.counters
+    }
+
+    /// The partition's clock; `None` before the first record.
+    #[must_use]
+    pub fn clock(&self) -> Option<Millis> {
+        (self.clock != Millis::MIN).then_some(self.clock)
+    }
+
+    /// Number of devices that have been heard.
+    #[must_use]
+    pub fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Number of devices with an alarm that stands.
+    #[must_use]
+    pub fn raised(&self) -> usize {
+        self.devices.iter().filter(|device| device.rules.is_raised()).count()
+    }
+
+    /// Where a rule of a device stands; for traces and tests.
+    #[must_use]
+    pub fn phase(&self, shared: &Shared, device: &str, rule: &str) -> Option<crate::rules::Phase> {
+        let (no, _) = shared.registry().device(device)?;
+        let at = *self.places.get(no.0 as usize)?;
+        let state = self.devices.get(at as usize)?;
+        let rule = shared.device(no)?.rules.position(rule)?;
+        Some(state.rules.phase(rule))
+    }
+
+    /// Moves the clock; a gap without ticks means that we were down.
+    pub(super) fn advance(&mut self, received_at: Millis, is_tick: bool) {
+        let first = self.clock == Millis::MIN;
+        self.clock = self.clock.max(received_at);
+        if first {
+            // Nothing was missed: there was nothing before.
+            (self.listening_since, self.last_tick) = (self.clock, self.clock);
+        } else if self.clock - self.last_tick > DOWN_MS {
+            self.listening_since = self.clock;
+            self.quiet_until = self.clock + SETTLE_MS;
+            self.last_tick = self.clock;
+        }
+        if is_tick {
+            self.last_tick = self.clock;
+        }
+    }
+
+    /// The state of a device, made when first heard.
+    pub(super) fn place_of(&mut self, routed: &Routed<'_>) -> usize {
+        let Some(place) = self.places.get_mut(routed.no.0 as usize) else {
+            // Only a registry of another epoch has such a number; the state was moved to this one.
+            debug_assert!(false, "device number beyond the registry of this state");
+            return usize::MAX;
+        };
+        if *place == u32::MAX {
+            *place = self.devices.len() as u32;
+            self.devices.push(DeviceState {
+                no: routed.no,
+                window: Window::default(),
+                rules: DeviceRules::new(routed.rules),
+                wake: Millis::MAX,
+            });
+        }
+        *place as usize
+    }
+
+    /// Puts a device on the wake list if it is due before it would be looked at.
+    pub(super) fn wake(&mut self, at: usize, cx: &Context<'_>) {
+        let listening_since = self.listening_since;
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let due = if device.wake == Millis::MAX {
+            device.rules.due(cx, listening_since)
+        } else {
+            device.rules.timer_due()
+        };
+        if let Some(due) = due.filter(|due| *due < device.wake) {
+            device.wake = due;
+            self.wakes.push(Reverse((due, at as u32)));
+        }
+        if self.wakes.len() > 2 * self.devices.len() + 1024 {
+            let awake = self.devices.iter().enumerate().filter(|(_, d)| d.wake != Millis::MAX);
+            self.wakes = awake.map(|(at, d)| Reverse((d.wake, at as u32))).collect();
+        }
+    }
+}

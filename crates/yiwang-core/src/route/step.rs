@@ -1,0 +1,362 @@
+//! One raw record through the step: look up, decode, recognise, apply rules, hand out.
+//!
+//! Owns the order of these and the fate. A codec that panics poisons its record only: it is quarantined and its working
+//! memory thrown away; the state is touched after decoding and by code that cannot fail.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::shared::{Routed, Shared};
+use super::state::{PartitionState, Workspace};
+use super::window::Seen;
+use super::{Fate, Input, Place, Quarantined, Reading, Rejection, Sink};
+use crate::codec::{Header, Message, MessageId};
+use crate::ids::{self, Id};
+use crate::record::{BodyKind, Lane, Millis, QuarantineReason, Raw, Signal, SignalKind};
+use crate::registry::Lifecycle;
+use crate::rules::{Born, Emitted, Mark, Sample};
+use crate::sample::{Flags, Samples};
+use crate::thing::{EventClass, Product};
+
+/// Flags of sets whose time is our own.
+const OUR_TIME: u32 =
+    Flags::NO_TIME.0 | Flags::CLOCK_UNSET.0 | Flags::CLOCK_AHEAD.0 | Flags::CLOCK_BEHIND.0;
+
+impl PartitionState {
+    /// Routes the records of one batch in order.
+    pub fn route_batch<'a>(
+        &mut self,
+        shared: &Shared,
+        (epoch, partition): (u32, u16),
+        records: impl Iterator<Item = (u64, Input<'a>)>,
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) {
+        for (seq, input) in records {
+            self.route(shared, Place { epoch, partition, seq }, &input, work, sink);
+        }
+    }
+
+    /// Routes one record.
+    pub fn route(
+        &mut self,
+        shared: &Shared,
+        place: Place,
+        input: &Input<'_>,
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) -> Fate {
+        let fate = match *input {
+            Input::Tick { received_at } => self.tick(shared, received_at, work, sink),
+            Input::Raw(raw) => self.route_raw(shared, place, &raw, work, sink),
+            Input::Unreadable { key, bytes } => {
+                let raw = Raw {
+                    device: key,
+                    lane: Lane::Listen,
+                    kind: BodyKind::Other,
+                    path: "",
+                    listener: "",
+                    peer: "",
+                    received_at: self.clock().unwrap_or(0),
+                    payload: bytes,
+                };
+                let detail = "record of topic raw cannot be read";
+                let about = About { raw: &raw, id: by_place(place), product: None };
+                quarantine(&about, QuarantineReason::Frame, detail, sink)
+            }
+        };
+        self.counters.fate(fate);
+        fate
+    }
+
+    fn route_raw(
+        &mut self,
+        shared: &Shared,
+        place: Place,
+        raw: &Raw<'_>,
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) -> Fate {
+        self.advance(raw.received_at, false);
+        let unknown = About { raw, id: by_place(place), product: None };
+        let Some((no, _)) = shared.registry().device(raw.device) else {
+            let detail = "device is not registered";
+            return quarantine(&unknown, QuarantineReason::UnknownDevice, detail, sink);
+        };
+        let Some(routed) = shared.device(no) else {
+            let detail = "product of the device is not loaded";
+            return quarantine(&unknown, QuarantineReason::NoProductVersion, detail, sink);
+        };
+        match routed.device.lifecycle {
+            Lifecycle::Disabled | Lifecycle::Retired => return Fate::Rejected(Rejection::Disabled),
+            Lifecycle::Pending => {
+                let detail = "device awaits approval";
+                return quarantine(&unknown, QuarantineReason::DevicePending, detail, sink);
+            }
+            _ => {}
+        }
+        let decoded = decode(routed.product, raw, work);
+        let (identity, backfill) = match &decoded {
+            Ok(header) => (header.identity, header.backfill),
+            Err(fault) => (fault.identity, false),
+        };
+        let id = raw_id(raw, identity, place, &work.samples);
+        let at = self.place_of(&routed);
+        if let Some(fate) = self.recognise(at, raw, identity, id, backfill) {
+            return fate;
+        }
+        let about = About { raw, id, product: Some(routed.product) };
+        match decoded {
+            Err(fault) => quarantine(&about, fault.reason, &fault.detail, sink),
+            Ok(header) => match names_another(raw, &header, &work.samples) {
+                Some(detail) => {
+                    quarantine(&about, QuarantineReason::IdentityMismatch, &detail, sink)
+                }
+                None => {
+                    self.counters.values_dropped += u64::from(header.dropped);
+                    self.apply(at, &routed, &header, (raw, id), work, sink);
+                    Fate::Routed
+                }
+            },
+        }
+    }
+
+    /// Whether the id was seen; a fate only if the record ends here.
+    fn recognise(
+        &mut self,
+        at: usize,
+        raw: &Raw<'_>,
+        identity: MessageId,
+        id: Id,
+        backfill: bool,
+    ) -> Option<Fate> {
+        let clock = self.clock;
+        let window = &mut self.devices.get_mut(at)?.window;
+        let digest = xxhash_rust::xxh3::xxh3_64(raw.payload) as u32;
+        let seen = match identity {
+            MessageId::Sequence { boot, seq } => {
+                window.sequence((boot, seq), backfill, digest, clock)
+            }
+            MessageId::Text(_) | MessageId::Content { .. } => window.id(id, digest, clock),
+            MessageId::Place => Seen::New,
+        };
+        match seen {
+            Seen::New => None,
+            Seen::Duplicate { differs } => {
+                self.counters.content_differs += u64::from(differs);
+                Some(Fate::Duplicate)
+            }
+            Seen::Replay => Some(Fate::Rejected(Rejection::Replay)),
+        }
+    }
+
+    /// Readings by time, then signals by time and rule.
+    fn apply(
+        &mut self,
+        at: usize,
+        routed: &Routed<'_>,
+        header: &Header,
+        (raw, id): (&Raw<'_>, Id),
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) {
+        let Workspace { samples, emitted, .. } = work;
+        let event = header.event.and_then(|event| routed.product.events.get(usize::from(event)));
+        if let Some(event) = event.filter(|event| event.class != EventClass::Info) {
+            self.counters.signals += event_signals(routed, event, (raw, id), samples, sink);
+            return;
+        }
+        let count = samples.sets.len() as u64;
+        for (index, set) in (0..).zip(&samples.sets) {
+            sink.reading(&Reading {
+                id: ids::output(id, index),
+                raw: id,
+                device_no: routed.no,
+                device: routed.device,
+                product: routed.product,
+                event: header.event,
+                t: set.t,
+                received_at: raw.received_at,
+                flags: set.flags,
+                values: samples.values_of(set),
+                samples,
+            });
+        }
+        self.counters.readings += count;
+        if event.is_some() {
+            return;
+        }
+        let cx = routed.context();
+        let Some(device) = self.devices.get_mut(at) else { return };
+        let mut next = count;
+        for (index, set) in (0..).zip(&samples.sets) {
+            let ours = set.flags.0 & OUR_TIME != 0;
+            let mark = Mark { t: set.t, raw: if ours { id } else { Id(0) } };
+            let values = samples.values_of(set);
+            emitted.clear();
+            device.rules.sample(&cx, &Sample { mark, rx: raw.received_at, values }, emitted);
+            if !emitted.is_empty() {
+                let reading = ids::output(id, index);
+                let cause = Cause { received_at: raw.received_at, raw: Some((id, reading)) };
+                self.counters.signals += emit(routed, &cause, &mut next, emitted, sink);
+            }
+        }
+        self.wake(at, &cx);
+    }
+}
+
+/// What a quarantine row is about.
+struct About<'a> {
+    raw: &'a Raw<'a>,
+    id: Id,
+    product: Option<&'a Product>,
+}
+
+fn quarantine(
+    about: &About<'_>,
+    reason: QuarantineReason,
+    detail: &str,
+    sink: &mut dyn Sink,
+) -> Fate {
+    let About { raw, id, product } = *about;
+    sink.quarantine(&Quarantined { raw, id, reason, detail, product, attempts: 1 });
+    Fate::Quarantined(reason)
+}
+
+/// Why a record does not decode.
+struct Fault {
+    reason: QuarantineReason,
+    detail: String,
+    identity: MessageId,
+}
+
+fn decode(product: &Product, raw: &Raw<'_>, work: &mut Workspace) -> Result<Header, Fault> {
+    let message = Message {
+        kind: raw.kind,
+        path: raw.path,
+        payload: raw.payload,
+        received_at: raw.received_at,
+    };
+    let Workspace { scratch, samples, .. } = work;
+    // Unwind safe: after a panic the working memory is thrown away and nothing else was touched.
+    let decoded = catch_unwind(AssertUnwindSafe(|| product.decode(&message, scratch, samples)));
+    match decoded {
+        Ok(Ok(header)) => Ok(header),
+        Ok(Err(fault)) => {
+            Err(Fault { reason: fault.reason, detail: fault.detail, identity: fault.identity })
+        }
+        Err(_) => {
+            *work = Workspace::default();
+            let (reason, detail) = (QuarantineReason::Codec, "panic in the codec".to_owned());
+            Err(Fault { reason, detail, identity: MessageId::Place })
+        }
+    }
+}
+
+fn by_place(place: Place) -> Id {
+    ids::raw_by_place(place.epoch, place.partition, place.seq)
+}
+
+fn raw_id(raw: &Raw<'_>, identity: MessageId, place: Place, samples: &Samples) -> Id {
+    match identity {
+        MessageId::Sequence { boot, seq } => ids::raw_by_sequence(raw.device, boot, seq),
+        MessageId::Text(span) => ids::raw_by_message_id(raw.device, samples.text_at(span)),
+        MessageId::Content { ts } => ids::raw_by_content(raw.device, ts, raw.payload),
+        MessageId::Place => by_place(place),
+    }
+}
+
+/// The detail of a payload that names another device than the one it came from.
+fn names_another(raw: &Raw<'_>, header: &Header, samples: &Samples) -> Option<String> {
+    let named = samples.text_at(header.device?);
+    let name = raw.device.split_once('/').map_or(raw.device, |(_, name)| name);
+    (named != name && named != raw.device)
+        .then(|| format!("payload names device {named}, expected {name}"))
+}
+
+/// What a record or tick gives to the signals it causes.
+pub(super) struct Cause {
+    pub received_at: Millis,
+    /// Raw id and the reading's id, for signals that a sample gave birth to.
+    pub raw: Option<(Id, Id)>,
+}
+
+/// Hands out what rules emitted; `next` is the index of the next sample-born one. Gives their number.
+pub(super) fn emit(
+    routed: &Routed<'_>,
+    cause: &Cause,
+    next: &mut u64,
+    emitted: &[Emitted],
+    sink: &mut dyn Sink,
+) -> u64 {
+    let key = &*routed.device.key;
+    for one in emitted {
+        let Some(rule) = routed.rules.rules.get(usize::from(one.rule)) else { continue };
+        let (id, reading) = match (one.born, cause.raw) {
+            (Born::Timer(edge), _) => (edge.id(&routed.product.key, &rule.id, one.kind, key), None),
+            (Born::Sample, Some((raw, reading))) => {
+                *next += 1;
+                (ids::output(raw, *next - 1), Some(reading))
+            }
+            (Born::Sample, None) => {
+                debug_assert!(false, "only a sample gives birth to a sample-born signal");
+                continue;
+            }
+        };
+        sink.signal(&Signal {
+            kind: one.kind,
+            category: rule.category.to_string(),
+            severity: one.severity,
+            time: one.time,
+            since: one.since,
+            cause: one.cause.as_str().to_owned(),
+            text: one.text.clone(),
+            reading,
+            ..frame(routed, id, &rule.id, cause.received_at)
+        });
+    }
+    emitted.len() as u64
+}
+
+/// What every signal of a device says.
+fn frame(routed: &Routed<'_>, id: Id, rule: &str, received_at: Millis) -> Signal {
+    let device = routed.device;
+    Signal {
+        source: format!("device/{}", device.key),
+        event_id: id.to_string(),
+        kind: SignalKind::Event,
+        alarm_key: format!("{}/{rule}", device.key),
+        category: String::new(),
+        severity: crate::record::AlarmSeverity::Info,
+        time: 0,
+        since: 0,
+        received_at,
+        device: device.key.to_string(),
+        asset: device.asset.as_deref().map(str::to_owned),
+        place: Some(device.place.deepest().to_string()),
+        point: device.point,
+        cause: String::new(),
+        text: String::new(),
+        reading: None,
+    }
+}
+
+/// An alert or error event of the model becomes a signal of its own.
+fn event_signals(
+    routed: &Routed<'_>,
+    event: &crate::thing::EventModel,
+    (raw, id): (&Raw<'_>, Id),
+    samples: &Samples,
+    sink: &mut dyn Sink,
+) -> u64 {
+    for (index, set) in (0..).zip(&samples.sets) {
+        sink.signal(&Signal {
+            category: event.category.as_deref().unwrap_or_default().to_owned(),
+            severity: event.severity,
+            time: set.t,
+            since: set.t,
+            text: event.name.to_string(),
+            ..frame(routed, ids::output(id, index), &event.identifier, raw.received_at)
+        });
+    }
+    samples.sets.len() as u64
+}

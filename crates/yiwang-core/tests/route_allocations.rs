@@ -1,0 +1,137 @@
+//! The routing step allocates nothing per record once its memory has grown: its own process, for its own allocator.
+
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use yiwang_core::district::{District, FileSet};
+use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
+use yiwang_core::registry::Registry;
+use yiwang_core::route::{
+    Fate, Input, PartitionState, Place, Quarantined, Reading, Shared, Sink, Workspace,
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[expect(unsafe_code, reason = "an allocator that counts, for this test only")]
+// SAFETY: every call is handed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Default)]
+struct Count {
+    readings: u64,
+    signals: u64,
+}
+
+impl Sink for Count {
+    fn reading(&mut self, reading: &Reading<'_>) {
+        self.readings += reading.values.len() as u64;
+    }
+
+    fn signal(&mut self, _: &Signal) {
+        self.signals += 1;
+    }
+
+    fn quarantine(&mut self, row: &Quarantined<'_>) {
+        panic!("{:?} {}", row.reason, row.detail);
+    }
+}
+
+fn folder(name: &str) -> FileSet {
+    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let file = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, std::fs::read_to_string(entry.path()).unwrap())
+    };
+    entries.map(file).collect()
+}
+
+fn shared(devices: usize) -> Shared {
+    let (district, problems) = District::load(&folder("district"));
+    let district = district.unwrap_or_else(|| panic!("{problems:?}"));
+    let mut csv = "product_key,device_name,area_code\n".to_owned();
+    (0..devices).for_each(|n| csv += &format!("wl-radar-01,R-{n:05},310118001001\n"));
+    let mut files = folder("products");
+    files.insert("devices.csv".to_owned(), csv);
+    let (registry, problems) = Registry::load(&files, Arc::new(district));
+    let registry = registry.unwrap_or_else(|| panic!("{problems:?}"));
+    Shared::new(Arc::new(registry)).0.unwrap()
+}
+
+#[test]
+fn nothing_is_allocated_per_record() {
+    const DEVICES: usize = 200;
+    const ROUNDS: i64 = 40;
+    let shared = shared(DEVICES);
+    let keys: Vec<String> = (0..DEVICES).map(|n| format!("wl-radar-01/R-{n:05}")).collect();
+    let start = 1_795_399_200_000;
+    let bodies: Vec<Vec<String>> = (0..ROUNDS)
+        .map(|round| {
+            let body = |n: usize| {
+                let (ts, level) = (start + round * 60_000, 1.0 + n as f64 / 1000.0);
+                format!(
+                    r#"{{"boot":1,"seq":{round},"ts":{ts},"params":{{"level":{level},"battery":11.9}}}}"#
+                )
+            };
+            (0..DEVICES).map(body).collect()
+        })
+        .collect();
+    let mut state = PartitionState::new(&shared);
+    let (mut work, mut count) = (Workspace::default(), Count::default());
+    let (mut seq, mut before) = (0, 0);
+    let mut started = Instant::now();
+    for (round, bodies) in (0..).zip(&bodies) {
+        if round == ROUNDS / 2 {
+            before = ALLOCATIONS.load(Ordering::Relaxed);
+            started = Instant::now();
+        }
+        let received_at = start + round * 60_000 + 500;
+        for (key, body) in keys.iter().zip(bodies) {
+            let input = Input::Raw(Raw {
+                device: key,
+                lane: Lane::Listen,
+                kind: BodyKind::Property,
+                path: "property",
+                listener: "mqtt",
+                peer: "127.0.0.1:9",
+                received_at,
+                payload: body.as_bytes(),
+            });
+            let place = Place { epoch: 1, partition: 0, seq };
+            seq += 1;
+            let fate = state.route(&shared, place, &input, &mut work, &mut count);
+            assert_eq!(fate, Fate::Routed);
+        }
+        for second in 0..60 {
+            let input = Input::Tick { received_at: received_at + second * 1000 };
+            let place = Place { epoch: 1, partition: 0, seq };
+            state.route(&shared, place, &input, &mut work, &mut count);
+        }
+    }
+    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let records = DEVICES as u64 * ROUNDS as u64 / 2;
+    let each = started.elapsed().as_nanos() as u64 / records;
+    println!("{each} ns a record in this profile, {allocated} allocations in {records} records");
+    assert_eq!((count.signals, count.readings), (0, DEVICES as u64 * ROUNDS as u64 * 2));
+    assert!(allocated * 1000 < records, "{allocated} allocations in {records} records");
+}
