@@ -1,1 +1,97 @@
-//! yiwang-router: to be written.
+//! The router role: reads topic `raw`, runs the pure step of `yiwang-core`, appends what came out.
+//!
+//! Owns the loop, the snapshots and the configuration swaps. Invariants: a batch's outputs are one append; a snapshot is
+//! written, and `raw` committed up to it, only when all outputs before it are safe; the append is retried by the log,
+//! the step never. It refuses to read a database or a clock: time comes with the records.
+
+mod bundle;
+mod error;
+mod finish;
+mod generation;
+mod handle;
+pub mod metrics;
+mod outputs;
+mod partition;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use yiwang_log::{BatchLimit, Log, Start};
+
+pub use bundle::Bundle;
+pub use error::Error;
+pub use handle::Handle;
+
+use finish::finish;
+use handle::Progress;
+use outputs::Topics;
+use work::Worker;
+
+/// Name of the router among the readers of topic `raw`.
+pub const GROUP: &str = "router";
+
+/// Settings of the router.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most records and bytes of one batch.
+    pub batch: BatchLimit,
+    /// Most batches whose outputs are not yet safe.
+    pub in_flight_max: usize,
+    /// Longest time between two snapshots of a partition.
+    pub snapshot_every: Duration,
+    /// Most records between two snapshots of a partition: what a restart replays.
+    pub snapshot_records_max: u64,
+    /// CloudEvents headers on outputs, for other readers of a Kafka log.
+    pub cloud_events: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch: BatchLimit::default(),
+            in_flight_max: 64,
+            snapshot_every: Duration::from_secs(20),
+            snapshot_records_max: 500_000,
+            cloud_events: false,
+        }
+    }
+}
+
+/// The role, ready to run.
+pub struct Router {
+    config: Config,
+    log: Log,
+    topics: Topics,
+    bundles: watch::Receiver<Arc<Bundle>>,
+    progress: Arc<Progress>,
+}
+
+impl Router {
+    /// A router and its handle; the log must have the standard topics.
+    ///
+    /// # Errors
+    /// A topic is missing.
+    pub fn new(config: Config, log: Log, bundle: Arc<Bundle>) -> Result<(Self, Handle), Error> {
+        let topics = Topics::of(&log)?;
+        let (sender, bundles) = watch::channel(bundle);
+        let progress = Arc::new(Progress::default());
+        let handle = Handle::new(sender, progress.clone(), log.clone());
+        Ok((Self { config, log, topics, bundles, progress }, handle))
+    }
+
+    /// Routes until `drain` is cancelled; then every output is safe and every partition has a fresh snapshot.
+    ///
+    /// # Errors
+    /// The log fails. What was not safe comes again after the next start.
+    pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
+        let Self { config, log, topics, bundles, progress } = self;
+        let reader = log.reader("raw", GROUP, Start::Committed).await?;
+        let (sender, receiver) = mpsc::channel(config.in_flight_max.max(1));
+        let finished = finish(receiver, log.writer(), topics.state, reader.committer());
+        let worker = Worker::new(config, log, topics, bundles, progress, sender);
+        tokio::try_join!(worker.run(reader, drain), finished).map(|_| ())
+    }
+}

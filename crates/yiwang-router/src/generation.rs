@@ -1,0 +1,204 @@
+//! What lies in topic `state`: generations of a partition's state, configuration markers and bundles.
+//!
+//! A generation is chunks and then a marker that names their number, length and digest; two generations alternate, so
+//! one is always whole. A configuration marker says from which raw position on an epoch is in force. Only keys and
+//! values are made here; appending them in the right order is the worker's.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
+use yiwang_core::ids::Id;
+use yiwang_core::route::bytes::{Damaged, Reader, Writer};
+
+/// Largest chunk; well below any log's record limit.
+pub(crate) const CHUNK_BYTES_MAX: usize = 512 << 10;
+/// Most configuration markers kept of a partition.
+const MARKERS_MAX: usize = 16;
+
+/// One record of topic `state`.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
+/// A partition's state at a position.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Generation {
+    /// Ascending; two in turn share the keys.
+    pub number: u64,
+    /// Topic epoch of `raw`.
+    pub topic_epoch: u32,
+    /// Next raw record to read.
+    pub seq: u64,
+    /// Configuration that the state belongs to.
+    pub config: Id,
+    /// The state.
+    pub bytes: Vec<u8>,
+}
+
+/// From this raw position on, this configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub from: u64,
+    pub config: Id,
+}
+
+impl Generation {
+    /// Its records, the marker last.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let prefix = format!("generation/{}/", self.number % 2);
+        let mut entries = chunks(&prefix, self.number, &self.bytes);
+        let mut to = Writer::default();
+        to.uint(self.number);
+        to.uint(u64::from(self.topic_epoch));
+        to.uint(self.seq);
+        to.id(self.config);
+        seal(&mut to, &self.bytes);
+        entries.push((format!("{prefix}marker").into_bytes(), to.bytes));
+        entries
+    }
+
+    /// The newest whole generation of a partition's entries.
+    pub(crate) fn newest(entries: &[(Bytes, Bytes)]) -> Option<Self> {
+        let read = |slot: u64| Self::read(entries, slot).ok().flatten();
+        [read(0), read(1)].into_iter().flatten().max_by_key(|generation| generation.number)
+    }
+
+    fn read(entries: &[(Bytes, Bytes)], slot: u64) -> Result<Option<Self>, Damaged> {
+        let prefix = format!("generation/{slot}/");
+        let Some(marker) = get(entries, &format!("{prefix}marker")) else { return Ok(None) };
+        let mut from = Reader::new(marker);
+        let (number, topic_epoch, seq) = (from.uint()?, from.small()?, from.uint()?);
+        let config = from.id()?;
+        let bytes = unseal(entries, &prefix, number, &mut from)?;
+        Ok(Some(Self { number, topic_epoch, seq, config, bytes }))
+    }
+}
+
+/// Bytes as records under a prefix, each with the number of the whole it belongs to.
+fn chunks(prefix: &str, number: u64, bytes: &[u8]) -> Vec<Entry> {
+    let chunk = |(index, chunk): (usize, &[u8])| {
+        let mut value = number.to_be_bytes().to_vec();
+        value.extend_from_slice(chunk);
+        (format!("{prefix}{index:06}").into_bytes(), value)
+    };
+    bytes.chunks(CHUNK_BYTES_MAX).enumerate().map(chunk).collect()
+}
+
+fn seal(to: &mut Writer, bytes: &[u8]) {
+    to.uint(bytes.len() as u64);
+    to.id(Id(xxh3_128(bytes)));
+}
+
+fn unseal(
+    entries: &[(Bytes, Bytes)],
+    prefix: &str,
+    number: u64,
+    from: &mut Reader<'_>,
+) -> Result<Vec<u8>, Damaged> {
+    let (length, digest): (usize, Id) = (from.small()?, from.id()?);
+    let mut bytes = Vec::new();
+    for index in 0..length.div_ceil(CHUNK_BYTES_MAX) {
+        let value = get(entries, &format!("{prefix}{index:06}")).ok_or(Damaged("no such chunk"))?;
+        let (head, chunk) = value.split_first_chunk::<8>().ok_or(Damaged("short chunk"))?;
+        if u64::from_be_bytes(*head) != number {
+            return Err(Damaged("chunk of another generation"));
+        }
+        bytes.extend_from_slice(chunk);
+    }
+    if bytes.len() == length && Id(xxh3_128(&bytes)) == digest {
+        Ok(bytes)
+    } else {
+        Err(Damaged("digest differs"))
+    }
+}
+
+fn get<'a>(entries: &'a [(Bytes, Bytes)], key: &str) -> Option<&'a [u8]> {
+    entries.iter().find(|(k, _)| **k == *key.as_bytes()).map(|(_, value)| &**value)
+}
+
+/// The markers of a partition, ascending; none before the first start.
+pub(crate) fn markers(entries: &[(Bytes, Bytes)]) -> Vec<Marker> {
+    let Some(value) = get(entries, "markers") else { return Vec::new() };
+    let mut from = Reader::new(value);
+    from.list(|r| Ok(Marker { from: r.uint()?, config: r.id()? })).unwrap_or_default()
+}
+
+/// The record of the markers; those that no replay can reach any more are left out.
+pub(crate) fn markers_entry(markers: &[Marker]) -> Entry {
+    let kept = &markers[markers.len().saturating_sub(MARKERS_MAX)..];
+    let mut to = Writer::default();
+    to.count(kept.len());
+    for marker in kept {
+        to.uint(marker.from);
+        to.id(marker.config);
+    }
+    (b"markers".to_vec(), to.bytes)
+}
+
+/// The records of a configuration's files, the marker last.
+pub(crate) fn bundle_entries(config: Id, files: &[u8]) -> Vec<Entry> {
+    let prefix = format!("bundle/{config}/");
+    let mut entries = chunks(&prefix, 0, files);
+    let mut to = Writer::default();
+    seal(&mut to, files);
+    entries.push((format!("{prefix}marker").into_bytes(), to.bytes));
+    entries
+}
+
+/// The files of a configuration, if they are whole.
+pub(crate) fn bundle(entries: &[(Bytes, Bytes)], config: Id) -> Option<Vec<u8>> {
+    let prefix = format!("bundle/{config}/");
+    let marker = get(entries, &format!("{prefix}marker"))?;
+    unseal(entries, &prefix, 0, &mut Reader::new(marker)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stored(entries: Vec<Entry>) -> Vec<(Bytes, Bytes)> {
+        entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+    }
+
+    fn generation(number: u64, bytes: Vec<u8>) -> Generation {
+        Generation { number, topic_epoch: 1, seq: number * 10, config: Id(7), bytes }
+    }
+
+    /// As a compacted topic keeps them: the newest value of a key.
+    fn put(to: &mut Vec<(Bytes, Bytes)>, entries: &[(Bytes, Bytes)]) {
+        for (key, value) in entries {
+            to.retain(|(known, _)| known != key);
+            to.push((key.clone(), value.clone()));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_torn_generation_leaves_the_one_before(sizes in prop::collection::vec(0..1_200_000_usize, 2..5), cut in 0.0..1.0) {
+            let mut topic = Vec::new();
+            let mut last = None;
+            for (number, size) in (1..).zip(sizes) {
+                let made = generation(number, vec![number as u8; size]);
+                let entries = stored(made.entries());
+                let whole = (cut * entries.len() as f64) as usize;
+                let mut torn = topic.clone();
+                put(&mut torn, &entries[..whole]);
+                prop_assert_eq!(Generation::newest(&torn), last.clone());
+                put(&mut topic, &entries);
+                last = Some(made);
+                prop_assert_eq!(Generation::newest(&topic), last.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn markers_and_bundles() {
+        let markers_made = [Marker { from: 0, config: Id(1) }, Marker { from: 9, config: Id(2) }];
+        let mut topic = stored(vec![markers_entry(&markers_made)]);
+        assert_eq!(markers(&topic), markers_made);
+        put(&mut topic, &stored(bundle_entries(Id(1), b"files")));
+        assert_eq!(bundle(&topic, Id(1)), Some(b"files".to_vec()));
+        assert_eq!(bundle(&topic, Id(2)), None);
+    }
+}

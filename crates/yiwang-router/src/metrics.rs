@@ -1,0 +1,48 @@
+//! Metric names of the router; recorded once a batch.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use yiwang_core::ledger::{Counters, Stage};
+
+const RECORDS: &str = "yiwang_router_records_total";
+const BATCH: &str = "yiwang_router_batch_seconds";
+const REPLAY: &str = "yiwang_router_replay_records";
+const SNAPSHOTS: &str = "yiwang_router_snapshots_total";
+const SNAPSHOT_BYTES: &str = "yiwang_router_snapshot_bytes";
+const SWAPS: &str = "yiwang_router_config_swaps_total";
+
+/// Explains every metric to the recorder.
+pub fn describe() {
+    describe_counter!(RECORDS, "what became of raw records and what came out, by row and reason");
+    describe_histogram!(BATCH, "time to route one batch, outputs encoded");
+    describe_gauge!(REPLAY, "raw records left of the replay after an assignment, by partition");
+    describe_counter!(SNAPSHOTS, "state snapshots that became safe");
+    describe_gauge!(SNAPSHOT_BYTES, "bytes of the newest state snapshot, by partition");
+    describe_counter!(SWAPS, "configurations that came into force, by partition");
+}
+
+/// What a batch added to the ledger, and how long it took.
+pub(crate) fn record_batch(added: &Counters, seconds: f64) {
+    for (_, row, reason, count) in
+        added.iter().filter(|(stage, _, _, count)| *stage == Stage::Router && *count > 0)
+    {
+        let labels = [("row", row.to_owned()), ("reason", reason.to_owned())];
+        counter!(RECORDS, &labels).increment(count);
+    }
+    histogram!(BATCH).record(seconds);
+}
+
+/// What is left of a partition's replay.
+pub(crate) fn record_replay(partition: u16, records: u64) {
+    gauge!(REPLAY, "partition" => partition.to_string()).set(records as f64);
+}
+
+/// A snapshot became safe.
+pub(crate) fn record_snapshot(partition: u16, bytes: usize) {
+    counter!(SNAPSHOTS).increment(1);
+    gauge!(SNAPSHOT_BYTES, "partition" => partition.to_string()).set(bytes as f64);
+}
+
+/// A configuration came into force on a partition.
+pub(crate) fn record_swap() {
+    counter!(SWAPS).increment(1);
+}

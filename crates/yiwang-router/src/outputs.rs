@@ -1,0 +1,236 @@
+//! Outputs of the step straight into one batch over all topics: encoded once, by the borrowed writers of the wire.
+//!
+//! What is the same for all readings of a device is encoded when the device is first heard and copied from then on.
+
+use yiwang_core::ids::{Id, key_hash};
+use yiwang_core::record::Signal;
+use yiwang_core::route::{Quarantined, Reading, Sink};
+use yiwang_core::sample::{Sampled, Value};
+use yiwang_core::thing::Product;
+use yiwang_log::{Batch, Log, Route, TopicId};
+use yiwang_proto::wire::{DeviceFields, DeviceText, ReadingHead, ReadingWriter, WireValue};
+use yiwang_proto::{QuarantineNote, quarantine_to_bytes, signal_to_bytes};
+
+use crate::Error;
+
+/// The topics that the router writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Topics {
+    pub readings: TopicId,
+    pub signals: TopicId,
+    pub quarantine: TopicId,
+    pub state: TopicId,
+}
+
+impl Topics {
+    pub(crate) fn of(log: &Log) -> Result<Self, Error> {
+        let topic = |name| log.topic(name).ok_or(Error::NoTopic(name));
+        Ok(Self {
+            readings: topic("readings")?,
+            signals: topic("signals")?,
+            quarantine: topic("quarantine")?,
+            state: topic("state")?,
+        })
+    }
+}
+
+/// A sink that encodes into a batch.
+pub(crate) struct Outputs {
+    topics: Topics,
+    cloud_events: bool,
+    batch: Batch,
+    config: Option<Id>,
+    /// By device number of the registry in force.
+    devices: Vec<Option<Box<Heard>>>,
+}
+
+/// What is the same for all records of a device.
+struct Heard {
+    hash: u64,
+    fields: DeviceFields,
+}
+
+impl Outputs {
+    pub(crate) fn new(topics: Topics, cloud_events: bool) -> Self {
+        Self { topics, cloud_events, batch: Batch::new(), config: None, devices: Vec::new() }
+    }
+
+    /// What follows was routed under this configuration: another registry numbers devices anew.
+    pub(crate) fn under(&mut self, config: Id) {
+        if self.config != Some(config) {
+            self.devices.clear();
+            self.config = Some(config);
+        }
+    }
+
+    /// What was encoded since the last call; `spare` is filled next.
+    pub(crate) fn take(&mut self, spare: Batch) -> Batch {
+        std::mem::replace(&mut self.batch, spare)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    fn heard(&mut self, reading: &Reading<'_>) -> &Heard {
+        let at = reading.device_no.0 as usize;
+        if self.devices.len() <= at {
+            self.devices.resize_with(at + 1, || None);
+        }
+        self.devices[at].get_or_insert_with(|| Box::new(Heard::new(reading)))
+    }
+}
+
+impl Heard {
+    fn new(reading: &Reading<'_>) -> Self {
+        let place = &*reading.device.place;
+        let name = |unit: &Option<yiwang_core::district::UnitId>| unit.clone();
+        let area = [
+            Some(place.district.clone()),
+            name(&place.town),
+            name(&place.station),
+            name(&place.village),
+            name(&place.grid),
+        ];
+        let fields = DeviceFields::new(&DeviceText {
+            device: &reading.device.key,
+            product_version: &version(reading.product),
+            codec_hash: reading.product.codec_hash,
+            area: area.each_ref().map(|unit| unit.as_deref().unwrap_or_default()),
+            asset: reading.device.asset.as_deref().unwrap_or_default(),
+        });
+        Self { hash: key_hash(&reading.device.key), fields }
+    }
+}
+
+fn version(product: &Product) -> String {
+    format!("{}@{}", product.key, product.version)
+}
+
+fn value_of<'a>(reading: &Reading<'a>, sampled: &Sampled) -> WireValue<'a> {
+    match sampled.value {
+        Value::Bool(value) => WireValue::Bool(value),
+        Value::Int(value) => WireValue::Int(value),
+        Value::Float(value) => WireValue::Double(value),
+        Value::Enum(_) => WireValue::Text(reading.word(sampled).unwrap_or_default()),
+        Value::Date(value) => WireValue::Date(value),
+        Value::Text(span) => WireValue::Text(reading.samples.text_at(span)),
+        Value::Json(span) => WireValue::Json(reading.samples.text_at(span)),
+    }
+}
+
+impl Sink for Outputs {
+    fn reading(&mut self, reading: &Reading<'_>) {
+        self.heard(reading);
+        let Self { topics, cloud_events, batch, devices, .. } = self;
+        let Some(Some(heard)) = devices.get(reading.device_no.0 as usize) else { return };
+        let head = ReadingHead {
+            id: reading.id,
+            raw: reading.raw,
+            time: reading.t,
+            received_at: reading.received_at,
+            flags: reading.flags,
+        };
+        let encode = |out: &mut Vec<u8>| {
+            let mut writer = ReadingWriter::new(&head, &heard.fields, out);
+            for sampled in reading.values {
+                let value = value_of(reading, sampled);
+                let name = reading.identifier(sampled);
+                writer.value(name, value, sampled.quality, sampled.flags);
+            }
+        };
+        let route = Route::Key { hash: heard.hash };
+        let key = reading.device.key.as_bytes();
+        if !*cloud_events {
+            return batch.push_with(topics.readings, route, key, &[], encode);
+        }
+        let event = CloudEvent {
+            id: reading.id.to_string(),
+            source: format!("device/{}", reading.device.key),
+            kind: "yiwang.reading.v1",
+            time: reading.t,
+            subject: reading.device.asset.as_deref().unwrap_or_default(),
+            area: reading.device.place.deepest(),
+            grade: &reading.product.grade,
+        };
+        event.with_headers(|headers| batch.push_with(topics.readings, route, key, headers, encode));
+    }
+
+    fn signal(&mut self, signal: &Signal) {
+        let route = Route::Key { hash: key_hash(&signal.device) };
+        let (key, value) = (signal.device.as_bytes(), signal_to_bytes(signal));
+        if !self.cloud_events {
+            return self.batch.push(self.topics.signals, route, key, &[], &value);
+        }
+        let event = CloudEvent {
+            id: signal.event_id.clone(),
+            source: signal.source.clone(),
+            kind: "yiwang.signal.v1",
+            time: signal.time,
+            subject: signal.asset.as_deref().unwrap_or_default(),
+            area: signal.place.as_deref().unwrap_or_default(),
+            grade: "",
+        };
+        event.with_headers(|headers| {
+            self.batch.push(self.topics.signals, route, key, headers, &value);
+        });
+    }
+
+    fn quarantine(&mut self, row: &Quarantined<'_>) {
+        let route = Route::Key { hash: key_hash(row.raw.device) };
+        let product_version = row.product.map(version).unwrap_or_default();
+        let note = QuarantineNote {
+            raw: row.id,
+            reason: row.reason,
+            detail: row.detail,
+            product_version: &product_version,
+            codec_hash: row.product.map(|product| product.codec_hash),
+            attempts: row.attempts,
+        };
+        let (key, value) = (row.raw.device.as_bytes(), quarantine_to_bytes(row.raw, &note));
+        if !self.cloud_events {
+            return self.batch.push(self.topics.quarantine, route, key, &[], &value);
+        }
+        let event = CloudEvent {
+            id: row.id.to_string(),
+            source: format!("device/{}", row.raw.device),
+            kind: "yiwang.quarantine.v1",
+            time: row.raw.received_at,
+            subject: "",
+            area: "",
+            grade: row.product.map_or("", |product| &product.grade),
+        };
+        event.with_headers(|headers| {
+            self.batch.push(self.topics.quarantine, route, key, headers, &value);
+        });
+    }
+}
+
+/// The CloudEvents headers of devices §11, binary mode of the Kafka binding.
+struct CloudEvent<'a> {
+    id: String,
+    source: String,
+    kind: &'static str,
+    time: i64,
+    subject: &'a str,
+    area: &'a str,
+    grade: &'a str,
+}
+
+impl CloudEvent<'_> {
+    fn with_headers(&self, push: impl FnOnce(&[(&str, &[u8])])) {
+        let time = jiff::Timestamp::from_millisecond(self.time);
+        let time = time.map(|time| time.to_string()).unwrap_or_default();
+        push(&[
+            ("content-type", b"application/protobuf"),
+            ("ce_specversion", b"1.0"),
+            ("ce_id", self.id.as_bytes()),
+            ("ce_source", self.source.as_bytes()),
+            ("ce_type", self.kind.as_bytes()),
+            ("ce_time", time.as_bytes()),
+            ("ce_subject", self.subject.as_bytes()),
+            ("ce_area", self.area.as_bytes()),
+            ("ce_grade", self.grade.as_bytes()),
+        ]);
+    }
+}

@@ -1,0 +1,84 @@
+//! One assigned partition: its state, the configuration in force and what is left to replay.
+//!
+//! Loading finds the newest whole generation, the configuration it belongs to and the markers after it; a marker of
+//! the present configuration is made safe before the first record is routed with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use yiwang_core::ids::Id;
+use yiwang_core::ledger::Counters;
+use yiwang_core::route::PartitionState;
+use yiwang_log::Position;
+
+use crate::bundle::Bundle;
+use crate::generation::{Generation, Marker, markers};
+
+/// A partition while it is ours.
+pub(crate) struct Partition {
+    pub number: u16,
+    pub state: PartitionState,
+    pub bundle: Arc<Bundle>,
+    /// Next record to route.
+    pub next: u64,
+    /// Topic epoch of `raw`, once known.
+    pub topic_epoch: Option<u32>,
+    /// Number of the newest generation, written or about to be.
+    pub generation: u64,
+    pub markers: Vec<Marker>,
+    /// Markers that the replay has not reached.
+    pub pending: VecDeque<Marker>,
+    /// End of the log when it was assigned: what is below was perhaps routed before.
+    pub target: u64,
+    pub records_since_snapshot: u64,
+    pub snapshot_at: Instant,
+    /// What was already published of the counters.
+    pub published: Counters,
+}
+
+/// What topic `state` says of a partition.
+pub(crate) struct Known {
+    pub generation: Option<Generation>,
+    pub markers: Vec<Marker>,
+}
+
+impl Known {
+    pub(crate) fn of(entries: &[(Bytes, Bytes)]) -> Self {
+        Self { generation: Generation::newest(entries), markers: markers(entries) }
+    }
+
+    /// Where the replay starts and under which configuration; `committed` counts only without a generation.
+    pub(crate) fn start(&self, committed: u64) -> (u64, Option<Id>) {
+        match &self.generation {
+            Some(generation) => (generation.seq, Some(generation.config)),
+            None => {
+                let in_force = self.markers.iter().rev().find(|marker| marker.from <= committed);
+                (committed, in_force.map(|marker| marker.config))
+            }
+        }
+    }
+
+    /// The markers that a replay from `seq` under `config` still meets.
+    pub(crate) fn pending(&self, seq: u64, config: Id) -> VecDeque<Marker> {
+        let reached = |m: &&Marker| m.from > seq || (m.from == seq && m.config != config);
+        self.markers.iter().filter(reached).copied().collect()
+    }
+}
+
+impl Partition {
+    /// The state after the newest routed record, as a generation.
+    pub(crate) fn snapshot(&mut self, position: Position) -> Generation {
+        self.generation += 1;
+        self.records_since_snapshot = 0;
+        self.snapshot_at = Instant::now();
+        Generation {
+            number: self.generation,
+            topic_epoch: position.epoch,
+            seq: position.seq,
+            config: self.bundle.epoch(),
+            bytes: self.state.encode(self.bundle.shared()),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The first half of the loop: read, route, append; partitions come and go, configurations are swapped.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use yiwang_core::ids::Id;
+use yiwang_core::ledger::Counters;
+use yiwang_core::route::{Input, PartitionState, Workspace};
+use yiwang_log::{Event, Log, Position, Reader, RecordRef, Records, Writer};
+use yiwang_proto::wire::{RawRecord, read_raw};
+
+use crate::finish::{Item, append_state};
+use crate::generation::{Marker, bundle, bundle_entries, markers_entry};
+use crate::handle::{Progress, Row};
+use crate::outputs::{Outputs, Topics};
+use crate::partition::{Known, Partition};
+use crate::{Bundle, Config, Error, GROUP, metrics};
+
+/// Partition of topic `state` in which the bundles lie.
+const BUNDLES: u16 = 0;
+
+/// The worker and all it holds.
+pub(crate) struct Worker {
+    config: Config,
+    log: Log,
+    writer: Writer,
+    topics: Topics,
+    bundles: watch::Receiver<Arc<Bundle>>,
+    progress: Arc<Progress>,
+    items: mpsc::Sender<Item>,
+    partitions: HashMap<u16, Partition>,
+    /// Configurations in use, and those known to lie in topic `state`.
+    known: HashMap<Id, Arc<Bundle>>,
+    kept: HashSet<Id>,
+    outputs: Outputs,
+    work: Workspace,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: Config,
+        log: Log,
+        topics: Topics,
+        bundles: watch::Receiver<Arc<Bundle>>,
+        progress: Arc<Progress>,
+        items: mpsc::Sender<Item>,
+    ) -> Self {
+        let outputs = Outputs::new(topics, config.cloud_events);
+        Self {
+            writer: log.writer(),
+            config,
+            log,
+            topics,
+            bundles,
+            progress,
+            items,
+            partitions: HashMap::new(),
+            known: HashMap::new(),
+            kept: HashSet::new(),
+            outputs,
+            work: Workspace::default(),
+        }
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        mut reader: Reader,
+        drain: CancellationToken,
+    ) -> Result<(), Error> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = drain.cancelled() => break,
+                event = reader.next(self.config.batch) => event?,
+            };
+            let going = match event {
+                Event::Records(records) if records.is_empty() => false,
+                Event::Records(records) => self.route(&records).await?,
+                Event::Assigned(partitions) => {
+                    for number in partitions {
+                        self.assign(number, &mut reader).await?;
+                    }
+                    true
+                }
+                Event::Revoked(partitions) => {
+                    for number in partitions {
+                        self.partitions.remove(&number);
+                        self.progress.remove(number);
+                    }
+                    true
+                }
+            };
+            if !going {
+                break;
+            }
+        }
+        self.stop().await
+    }
+
+    /// A last snapshot of every partition, so that the next start replays nothing.
+    async fn stop(mut self) -> Result<(), Error> {
+        let committed = self.log.committed("raw", GROUP).await?;
+        for (number, mut partition) in std::mem::take(&mut self.partitions) {
+            if partition.records_since_snapshot == 0 {
+                continue;
+            }
+            let known = committed.iter().find(|position| position.partition == number);
+            let epoch = partition.topic_epoch.or(known.map(|position| position.epoch));
+            let Some(epoch) = epoch else { continue };
+            let position = Position { epoch, partition: number, seq: partition.next };
+            let generation = partition.snapshot(position);
+            self.send(Item::Snapshot { partition: number, generation }).await;
+        }
+        Ok(())
+    }
+
+    /// Hands something on to be finished; false if finishing has failed, which then says why.
+    async fn send(&self, item: Item) -> bool {
+        self.items.send(item).await.is_ok()
+    }
+
+    /// Routes one batch; false if there is no point in going on.
+    async fn route(&mut self, records: &Records) -> Result<bool, Error> {
+        let number = records.partition;
+        let Some(mut partition) = self.partitions.remove(&number) else { return Ok(true) };
+        let routed = self.route_in(&mut partition, records).await;
+        self.partitions.insert(number, partition);
+        routed
+    }
+
+    async fn route_in(
+        &mut self,
+        partition: &mut Partition,
+        records: &Records,
+    ) -> Result<bool, Error> {
+        let started = Instant::now();
+        let end = records.end();
+        self.announce(partition, partition.next.max(first(records))).await?;
+        self.step(partition, records)?;
+        let count = end.seq.saturating_sub(partition.next);
+        partition.next = end.seq;
+        partition.topic_epoch = Some(end.epoch);
+        partition.records_since_snapshot += count;
+        self.publish(partition, started);
+        if !self.outputs.is_empty() {
+            let batch = self.outputs.take(self.writer.spare());
+            let receipt = self.writer.append(batch).await?;
+            if !self.send(Item::Outputs(receipt)).await {
+                return Ok(false);
+            }
+        }
+        let due = partition.records_since_snapshot >= self.config.snapshot_records_max
+            || partition.snapshot_at.elapsed() >= self.config.snapshot_every;
+        if due {
+            let generation = partition.snapshot(end);
+            return Ok(self.send(Item::Snapshot { partition: end.partition, generation }).await);
+        }
+        Ok(true)
+    }
+
+    /// The step over a batch, cut where a marker of the replay stands.
+    fn step(&mut self, partition: &mut Partition, records: &Records) -> Result<(), Error> {
+        let place = (records.epoch, records.partition);
+        let mut rest = records.iter().peekable();
+        while let Some(next) = rest.peek().map(|record| record.seq) {
+            if partition.pending.front().is_some_and(|marker| marker.from <= next) {
+                if let Some(marker) = partition.pending.pop_front() {
+                    self.swap(partition, marker.config)?;
+                }
+                continue;
+            }
+            let stop = partition.pending.front().map_or(u64::MAX, |marker| marker.from);
+            let until = std::iter::from_fn(|| rest.next_if(|record| record.seq < stop));
+            let inputs = until.map(|record| (record.seq, input(&record)));
+            let bundle = partition.bundle.clone();
+            self.outputs.under(bundle.epoch());
+            let Self { work, outputs, .. } = self;
+            partition.state.route_batch(bundle.shared(), place, inputs, work, outputs);
+        }
+        Ok(())
+    }
+
+    /// Makes a new configuration's marker safe before the first record is routed with it.
+    async fn announce(&mut self, partition: &mut Partition, from: u64) -> Result<(), Error> {
+        let wanted = self.bundles.borrow().clone();
+        let last = partition.pending.back().map_or(partition.bundle.epoch(), |m| m.config);
+        if last == wanted.epoch() {
+            return Ok(());
+        }
+        let from = from.max(partition.pending.back().map_or(0, |marker| marker.from));
+        self.mark(partition, from, wanted).await
+    }
+
+    async fn mark(
+        &mut self,
+        partition: &mut Partition,
+        from: u64,
+        bundle: Arc<Bundle>,
+    ) -> Result<(), Error> {
+        let marker = Marker { from, config: bundle.epoch() };
+        self.keep(&bundle).await?;
+        partition.markers.push(marker);
+        let entry = markers_entry(&partition.markers);
+        append_state(&self.writer, self.topics.state, partition.number, vec![entry]).await?;
+        partition.pending.push_back(marker);
+        Ok(())
+    }
+
+    /// Sees to it that a configuration's files lie in topic `state`.
+    async fn keep(&mut self, bundle: &Arc<Bundle>) -> Result<(), Error> {
+        let config = bundle.epoch();
+        self.known.insert(config, bundle.clone());
+        if !self.kept.contains(&config) {
+            let entries = bundle_entries(config, &bundle.encode());
+            append_state(&self.writer, self.topics.state, BUNDLES, entries).await?;
+            self.kept.insert(config);
+        }
+        Ok(())
+    }
+
+    /// Moves a partition's state to another configuration.
+    fn swap(&mut self, partition: &mut Partition, config: Id) -> Result<(), Error> {
+        if config == partition.bundle.epoch() {
+            return Ok(());
+        }
+        let Some(new) = self.known.get(&config).cloned() else {
+            tracing::warn!(%config, "configuration of a marker is gone, the one in force stays");
+            return Ok(());
+        };
+        let old = std::mem::replace(&mut partition.bundle, new.clone());
+        let number = partition.number;
+        self.outputs.under(config);
+        let moved = partition.state.swap(old.shared(), new.shared(), &mut self.outputs);
+        metrics::record_swap();
+        moved.map_err(|source| Error::Snapshot { partition: number, source })
+    }
+
+    /// Loads a partition: newest generation, its configuration, the markers after it; then reads from there.
+    async fn assign(&mut self, number: u16, reader: &mut Reader) -> Result<(), Error> {
+        let entries = self.log.compacted("state", number).await?;
+        let known = Known::of(&entries);
+        let committed = self.log.committed("raw", GROUP).await?;
+        let committed = committed.into_iter().find(|position| position.partition == number);
+        let (seq, config) = known.start(committed.map_or(0, |position| position.seq));
+        let current = self.bundles.borrow().clone();
+        self.fetch(known.markers.iter().map(|marker| marker.config).chain(config)).await?;
+        self.keep(&current).await?;
+        let bundle = config.and_then(|config| self.known.get(&config)).unwrap_or(&current).clone();
+        self.outputs.under(bundle.epoch());
+        let state = match &known.generation {
+            None => PartitionState::new(bundle.shared()),
+            Some(g) => PartitionState::restore(&g.bytes, bundle.shared(), &mut self.outputs)
+                .map_err(|source| Error::Snapshot { partition: number, source })?,
+        };
+        let target = self.log.head("raw", number).await?;
+        let topic_epoch = known.generation.as_ref().map(|generation| generation.topic_epoch);
+        let mut partition = Partition {
+            number,
+            state,
+            next: seq,
+            topic_epoch: topic_epoch.or(committed.map(|position| position.epoch)),
+            generation: known.generation.as_ref().map_or(0, |generation| generation.number),
+            pending: known.pending(seq, bundle.epoch()),
+            markers: known.markers,
+            target,
+            records_since_snapshot: 0,
+            snapshot_at: Instant::now(),
+            published: Counters::new(),
+            bundle,
+        };
+        let first_start = partition.markers.is_empty();
+        if first_start {
+            self.mark(&mut partition, seq, current).await?;
+        } else {
+            // What lies on the log was perhaps routed before, with the configuration of then.
+            self.announce(&mut partition, target.max(seq)).await?;
+        }
+        if let Some(epoch) = partition.topic_epoch {
+            reader.seek(Position { epoch, partition: number, seq })?;
+        }
+        tracing::info!(partition = number, seq, target, "partition assigned");
+        partition.published = partition.state.counters().to_ledger(0);
+        self.put_progress(&partition);
+        self.partitions.insert(number, partition);
+        Ok(())
+    }
+
+    /// Reads configurations that a replay needs and that are not loaded.
+    async fn fetch(&mut self, configs: impl Iterator<Item = Id>) -> Result<(), Error> {
+        let current = self.bundles.borrow().clone();
+        self.known.insert(current.epoch(), current);
+        let missing: Vec<Id> = configs.filter(|config| !self.known.contains_key(config)).collect();
+        if missing.is_empty() && !self.kept.is_empty() {
+            return Ok(());
+        }
+        let entries = self.log.compacted("state", BUNDLES).await?;
+        let known: Vec<Id> = self.known.keys().copied().collect();
+        self.kept.extend(known.into_iter().filter(|id| bundle(&entries, *id).is_some()));
+        for config in missing {
+            match bundle(&entries, config).as_deref().and_then(Bundle::decode) {
+                Some(bundle) if bundle.epoch() == config => {
+                    self.kept.insert(config);
+                    self.known.insert(config, bundle);
+                }
+                _ => tracing::warn!(
+                    %config,
+                    "configuration of an earlier run is gone, the replay uses the present one"
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, partition: &mut Partition, started: Instant) {
+        let counters = partition.state.counters().to_ledger(0);
+        let added = counters.diff(&partition.published);
+        metrics::record_batch(&added, started.elapsed().as_secs_f64());
+        partition.published = counters;
+        let left = partition.target.saturating_sub(partition.next);
+        metrics::record_replay(partition.number, left);
+        self.put_progress(partition);
+    }
+
+    fn put_progress(&self, partition: &Partition) {
+        let row = Row {
+            counters: partition.state.counters().clone(),
+            next: partition.next,
+            target: partition.target,
+        };
+        self.progress.put(partition.number, row);
+    }
+}
+
+fn first(records: &Records) -> u64 {
+    records.iter().next().map_or(0, |record| record.seq)
+}
+
+/// A record of topic `raw` as the step takes it.
+fn input<'a>(record: &RecordRef<'a>) -> Input<'a> {
+    match read_raw(record.key, record.value) {
+        Ok(RawRecord::Raw(raw)) => Input::Raw(raw),
+        Ok(RawRecord::Tick { received_at, .. }) => Input::Tick { received_at },
+        Err(_) => {
+            let key = std::str::from_utf8(record.key).unwrap_or_default();
+            Input::Unreadable { key, bytes: record.value }
+        }
+    }
+}

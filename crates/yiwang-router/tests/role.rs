@@ -1,0 +1,307 @@
+//! The role over the memory log: fates balance, crashes and swaps change nothing, duplicates stay duplicates.
+
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use yiwang_core::district::FileSet;
+use yiwang_core::ids::key_hash;
+use yiwang_core::ledger::{Counters, Stage};
+use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_log::{
+    Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, standard_topics,
+};
+use yiwang_proto::wire::{write_raw, write_tick};
+use yiwang_router::{Bundle, Config, Handle, Router};
+
+const PARTITIONS: u16 = 3;
+const TOPICS: [&str; 3] = ["readings", "signals", "quarantine"];
+/// 2026-11-23 08:00 +08:00
+const START: i64 = 1_795_392_000_000;
+
+fn folder(name: &str) -> FileSet {
+    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let file = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, std::fs::read_to_string(entry.path()).unwrap())
+    };
+    entries.map(file).collect()
+}
+
+fn devices() -> String {
+    let mut csv = "product_key,device_name,area_code,secret\n".to_owned();
+    for n in 0..20 {
+        csv += &format!("smoke-01,S-{n:04},310118001001,demo-secret-of-{n}-0123456789\n");
+        csv += &format!("wl-radar-01,R-{n:04},310118001001,demo-secret-of-{n}-0123456789\n");
+    }
+    csv
+}
+
+fn bundle(edit: impl Fn(String) -> String) -> Arc<Bundle> {
+    let mut files: FileSet =
+        folder("products").into_iter().map(|(name, text)| (name, edit(text))).collect();
+    files.insert("devices.csv".to_owned(), devices());
+    let (bundle, problems) = Bundle::load(&folder("district"), &files);
+    bundle.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+static BUNDLE: LazyLock<Arc<Bundle>> = LazyLock::new(|| bundle(|text| text));
+/// The water level's rule holds for a shorter time.
+static OTHER: LazyLock<Arc<Bundle>> =
+    LazyLock::new(|| bundle(|text| text.replace("hold: {for: 10m}", "hold: {for: 5m}")));
+
+/// The configuration after a swap, or without one.
+fn later(swap: bool) -> &'static Arc<Bundle> {
+    if swap { &OTHER } else { &BUNDLE }
+}
+
+fn config() -> Config {
+    Config {
+        batch: BatchLimit { records_max: 50, bytes_max: 1 << 20 },
+        in_flight_max: 4,
+        snapshot_every: Duration::from_hours(1),
+        snapshot_records_max: 300,
+        cloud_events: false,
+    }
+}
+
+fn open(seed: u64) -> Log {
+    let faults = Faults {
+        sync_delay_max: Duration::from_millis(3),
+        receipt_delay_max: Duration::from_millis(2),
+        append_delay_max: Duration::from_millis(2),
+        ..Faults::default()
+    };
+    let config = MemoryConfig { seed, faults, ..MemoryConfig::default() };
+    Log::open_memory(config, standard_topics(PARTITIONS)).unwrap()
+}
+
+fn push_raw(log: &Log, batch: &mut Batch, device: &str, received_at: i64, body: &str) {
+    let raw = Raw {
+        device,
+        lane: Lane::Listen,
+        kind: BodyKind::Property,
+        path: "property",
+        listener: "mqtt",
+        peer: "127.0.0.1:9",
+        received_at,
+        payload: body.as_bytes(),
+    };
+    let route = Route::Key { hash: key_hash(device) };
+    let topic = log.topic("raw").unwrap();
+    batch.push_with(topic, route, device.as_bytes(), &[], |out| write_raw(&raw, out));
+}
+
+/// A minute of traffic and its ticks; gives the number of raw records.
+async fn append_minute(log: &Log, minute: i64) -> u64 {
+    let mut batch = Batch::new();
+    let mut count = 0;
+    for second in 0..60 {
+        let now = START + minute * 60_000 + second * 1000;
+        for partition in 0..PARTITIONS {
+            let topic = log.topic("raw").unwrap();
+            let tick = |out: &mut Vec<u8>| write_tick("test", now, out);
+            batch.push_with(topic, Route::Partition(partition), b"", &[], tick);
+        }
+        if second % 3 != 0 {
+            continue;
+        }
+        let n = second / 3;
+        let level = 3.0 + f64::from((minute as i32 / 8 * 7 + n as i32 * 3) % 12) / 10.0;
+        let on = (minute + n) % 4 == 0;
+        let water = format!("wl-radar-01/R-{n:04}");
+        let smoke = format!("smoke-01/S-{n:04}");
+        let body =
+            format!(r#"{{"boot":1,"seq":{minute},"ts":{now},"params":{{"level":{level}}}}}"#);
+        push_raw(log, &mut batch, &water, now + 500, &body);
+        push_raw(log, &mut batch, &water, now + 600, &body);
+        let body = format!(r#"{{"boot":1,"seq":{minute},"ts":{now},"params":{{"smoke":{on}}}}}"#);
+        push_raw(log, &mut batch, &smoke, now + 700, &body);
+        push_raw(log, &mut batch, "smoke-01/unknown", now + 800, "{}");
+        push_raw(log, &mut batch, &smoke, now + 900, "{");
+        count += 5;
+    }
+    log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    count
+}
+
+/// Waits until everything on the log was routed and gives the ledger.
+async fn drained(handle: &Handle) -> Counters {
+    loop {
+        let ledger = handle.ledger().await.unwrap();
+        if handle.is_caught_up() && ledger.row(Stage::Router, "pending") == 0 {
+            return ledger;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Every record of a topic, in order per key, without repeats of the same bytes.
+async fn outputs(log: &Log) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>> {
+    let mut all: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
+    for topic in TOPICS {
+        let at = |partition| Position { epoch: 1, partition, seq: 0 };
+        let start = Start::At((0..PARTITIONS).map(at).collect());
+        let mut reader = log.reader(topic, "", start).await.unwrap();
+        let mut left = 0;
+        for partition in 0..PARTITIONS {
+            left += log.head(topic, partition).await.unwrap();
+        }
+        while left > 0 {
+            let Event::Records(records) = reader.next(BatchLimit::default()).await.unwrap() else {
+                continue;
+            };
+            for record in records.iter() {
+                left -= 1;
+                let list = all.entry((topic, record.key.to_vec())).or_default();
+                if !list.contains(&record.value.to_vec()) {
+                    list.push(record.value.to_vec());
+                }
+            }
+        }
+    }
+    all
+}
+
+async fn run_until_drained(log: &Log, bundle: &Arc<Bundle>) -> Counters {
+    let (router, handle) = Router::new(config(), log.clone(), bundle.clone()).unwrap();
+    let drain = CancellationToken::new();
+    let watch = async {
+        let ledger = drained(&handle).await;
+        drain.cancel();
+        ledger
+    };
+    let (ended, ledger) = tokio::join!(router.run(drain.clone()), watch);
+    ended.unwrap();
+    ledger
+}
+
+fn balanced(ledger: &Counters, raw: u64) {
+    assert_eq!(ledger.imbalance(Stage::Router), 0);
+    assert_eq!(ledger.row(Stage::Router, "raw"), raw);
+    for row in ["duplicate", "routed", "quarantined"] {
+        assert!(ledger.row(Stage::Router, row) > 0, "{row}");
+    }
+    assert_eq!(ledger.row(Stage::Router, "duplicate"), raw / 5);
+    assert_eq!(ledger.row(Stage::Router, "quarantined"), raw * 2 / 5);
+}
+
+const MINUTES: i64 = 24;
+
+/// What a run without any fault makes, with the swap at minute 12.
+async fn straight(swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>> {
+    let log = open(1);
+    let mut raw = 0;
+    for minute in 0..MINUTES {
+        raw += append_minute(&log, minute).await;
+        if minute + 1 == MINUTES / 2 {
+            run_until_drained(&log, &BUNDLE).await;
+            // What lies on the log at the start is routed with the configuration of then; so the new one begins here.
+            run_until_drained(&log, later(swap)).await;
+        }
+    }
+    let ledger = run_until_drained(&log, later(swap)).await;
+    balanced(&ledger, raw);
+    outputs(&log).await
+}
+
+/// Crashes after pseudo-random times; the log keeps what was safe and perhaps a little more.
+async fn crashing(seed: u64, swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>> {
+    let mut log = open(seed);
+    let (mut raw, mut random) = (0, seed * 7919 + 13);
+    for minute in 0..MINUTES {
+        raw += append_minute(&log, minute).await;
+        let bundle = later(swap && minute >= MINUTES / 2);
+        if minute + 1 == MINUTES / 2 {
+            // The swap lies at the same place in every run.
+            run_until_drained(&log, bundle).await;
+            run_until_drained(&log, later(swap)).await;
+            continue;
+        }
+        let (router, _handle) = Router::new(config(), log.clone(), bundle.clone()).unwrap();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let life = Duration::from_micros(random >> 33) / 40_000;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(life) => {}
+            ended = router.run(CancellationToken::new()) => panic!("ended by itself: {ended:?}"),
+        }
+        log = log.crash();
+    }
+    let ledger = run_until_drained(&log, later(swap)).await;
+    balanced(&ledger, raw);
+    outputs(&log).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn crashes_change_no_output() {
+    let expected = straight(false).await;
+    assert!(expected.keys().any(|(topic, _)| *topic == "signals"));
+    for seed in 1..6 {
+        assert!(crashing(seed, false).await == expected, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swap_survives_crashes() {
+    let expected = straight(true).await;
+    assert!(expected != straight(false).await, "the swap shows");
+    for seed in 1..6 {
+        assert!(crashing(seed, true).await == expected, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swap_while_running() {
+    let log = open(5);
+    let (router, handle) = Router::new(config(), log.clone(), BUNDLE.clone()).unwrap();
+    let drain = CancellationToken::new();
+    let drive = async {
+        let mut raw = 0;
+        for minute in 0..MINUTES {
+            if minute == MINUTES / 2 {
+                handle.swap(OTHER.clone());
+            }
+            raw += append_minute(&log, minute).await;
+            drained(&handle).await;
+        }
+        drain.cancel();
+        raw
+    };
+    let (ended, raw) = tokio::join!(router.run(drain.clone()), drive);
+    ended.unwrap();
+    balanced(&handle.ledger().await.unwrap(), raw);
+    assert!(outputs(&log).await == straight(true).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_remembers_ids_and_commits_behind_its_snapshot() {
+    let log = open(3);
+    append_minute(&log, 0).await;
+    let before = run_until_drained(&log, &BUNDLE).await;
+    let committed = log.committed("raw", yiwang_router::GROUP).await.unwrap();
+    for position in &committed {
+        assert_eq!(position.seq, log.head("raw", position.partition).await.unwrap());
+    }
+    assert_eq!(committed.len(), usize::from(PARTITIONS));
+    let mut batch = Batch::new();
+    let body = format!(r#"{{"boot":1,"seq":0,"ts":{START},"params":{{"level":3.0}}}}"#);
+    push_raw(&log, &mut batch, "wl-radar-01/R-0000", START + 61_000, &body);
+    log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    let after = run_until_drained(&log, &BUNDLE).await;
+    let diff = after.diff(&before);
+    assert_eq!(diff.row(Stage::Router, "duplicate"), 1);
+    assert_eq!(diff.row(Stage::Router, "raw"), 1);
+}
+
+#[tokio::test]
+async fn a_log_without_its_topics_is_refused() {
+    let topics = standard_topics(1).into_iter().filter(|topic| topic.name != "signals").collect();
+    let log = Log::open_memory(MemoryConfig::default(), topics).unwrap();
+    let refused = Router::new(config(), log, BUNDLE.clone()).err().unwrap();
+    assert_eq!(refused.to_string(), "use topic signals: the log was opened without it");
+}
