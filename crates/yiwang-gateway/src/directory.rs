@@ -5,15 +5,25 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use yiwang_core::registry::{Registry, SecretHash};
+
+/// What a packet may hold beside its payload: fixed header, topic, packet id and a few properties.
+const HEADER_BYTES_MAX: usize = 512;
 
 /// The key under which device secrets are sealed; the same for all processes of a site.
 #[derive(Clone)]
 pub struct Pepper(Vec<u8>);
 
 impl Pepper {
+    /// Seals the secrets of a registry, so that no plain one is kept.
+    pub fn seal_registry(&self, registry: &mut Registry) {
+        registry.seal(|secret| SecretHash(self.seal(secret.expose().as_bytes()).0));
+    }
+
     /// A pepper of these bytes, at least 16 of them.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
@@ -84,6 +94,7 @@ pub struct Directory {
 
 #[derive(Debug)]
 enum Devices {
+    Registry(Arc<Registry>),
     Listed(HashMap<Box<str>, Entry>),
 }
 
@@ -97,6 +108,12 @@ pub(crate) enum Denied {
 }
 
 impl Directory {
+    /// The devices of a registry whose secrets were sealed with this pepper.
+    #[must_use]
+    pub fn of(registry: Arc<Registry>, pepper: Pepper) -> Self {
+        Self::with(Devices::Registry(registry), pepper)
+    }
+
     /// These devices and no others; for tests and benches.
     #[must_use]
     pub fn listed(devices: impl IntoIterator<Item = (Box<str>, Entry)>, pepper: Pepper) -> Self {
@@ -129,6 +146,20 @@ impl Directory {
     fn entry(&self, device: &str) -> Option<Entry> {
         match &self.devices {
             Devices::Listed(devices) => devices.get(device).cloned(),
+            Devices::Registry(registry) => {
+                let (_, device) = registry.device(device)?;
+                let quota = &registry.product_of(device).quota;
+                let payload_bytes_max = usize::try_from(quota.payload_max).unwrap_or(usize::MAX);
+                Some(Entry {
+                    seal: device.secret.map(|hash| Seal(hash.0)),
+                    admitted: device.lifecycle.is_active(),
+                    quota: Some(Quota {
+                        messages_per_second: quota.rate,
+                        burst: quota.burst,
+                        packet_bytes_max: payload_bytes_max.saturating_add(HEADER_BYTES_MAX),
+                    }),
+                })
+            }
         }
     }
 }

@@ -7,5 +7,6 @@ mod support;
 mod kafka;
 mod listen;
 mod peers;
+mod registry;
 mod settings;
 mod subscribe;
