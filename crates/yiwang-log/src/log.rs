@@ -379,8 +379,7 @@ impl Writer {
     /// Waits for room (this is the back-pressure), keeps order per key, returns before the batch is
     /// safe. The log keeps the bytes and retries by itself: never append the same batch again.
     ///
-    /// Not cancel safe in one respect: a call that is dropped before it returns may or may not have
-    /// taken the batch.
+    /// Cancel safe: a call that is dropped while it waits has not taken the batch.
     ///
     /// # Errors
     /// [`Halt`] when nothing may be acknowledged any more.
