@@ -146,7 +146,7 @@ pub struct RawSubscribe {
     /// Keep-alive.
     #[serde(default = "half_a_minute")]
     pub keep_alive_s: u16,
-    /// Largest packet.
+    /// Largest packet; one that is larger ends the connection each time, so keep it above the broker's own limit.
     #[serde(default = "broker_packet")]
     pub packet_bytes_max: usize,
     /// Messages between the broker and the log; at least the broker's in-flight window.
@@ -173,7 +173,7 @@ fn half_a_minute_ms() -> u64 {
     30_000
 }
 fn broker_packet() -> usize {
-    300 * 1024
+    1024 * 1024
 }
 fn queue() -> usize {
     4_096
