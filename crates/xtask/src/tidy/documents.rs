@@ -44,7 +44,7 @@ pub fn program_commands(files: &[File]) -> BTreeMap<String, String> {
 fn program_command(line: &str) -> Option<&str> {
     let line = line.trim_start().trim_start_matches("$ ");
     let rest = match line.strip_prefix("cargo run ") {
-        Some(flags) if !flags.contains(" -p ") => flags.split_once("-- ")?.1,
+        Some(flags) if !flags.contains("-p ") => flags.split_once("-- ")?.1,
         Some(_) => return None,
         None => {
             line.strip_prefix("yiwang ").or_else(|| line.split_once("/yiwang ").map(|p| p.1))?
