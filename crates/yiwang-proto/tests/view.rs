@@ -162,7 +162,10 @@ fn a_change_as_a_town_sees_it() {
         actor,
         detail: String::new(),
     };
-    let change = view::change(&out, &town, b"token".to_vec(), &district);
+    let last = Some((out.action, &out.actor));
+    let shown = view::Shown { incident: &out.view, tasks: &out.tasks, clocks: &[], last };
+    let shown = view::incident(shown, &district);
+    let change = view::change(&out, &town, b"token".to_vec(), shown, &district);
     assert_eq!((change.kind(), change.transition.as_str()), (v1::ChangeKind::State, "T07"));
     assert_eq!(change.notices, [i32::from(v1::NoticeKind::Task)]);
     let incident = change.incident.as_ref().unwrap();
