@@ -131,12 +131,13 @@ async fn append_minute(log: &Log, minute: i64) -> u64 {
 
 /// Waits until everything on the log was routed and gives the ledger.
 async fn drained(handle: &Handle) -> Counters {
+    let mut turns = tokio::time::interval(Duration::from_millis(1));
     loop {
+        turns.tick().await;
         let ledger = handle.ledger().await.unwrap();
         if handle.is_caught_up() && ledger.row(Stage::Router, "pending") == 0 {
             return ledger;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -225,11 +226,8 @@ async fn crashing(seed: u64, swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Ve
         let (router, _handle) = Router::new(config(), log.clone(), bundle.clone()).unwrap();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let life = Duration::from_micros(random >> 33) / 40_000;
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(life) => {}
-            ended = router.run(CancellationToken::new()) => panic!("ended by itself: {ended:?}"),
-        }
+        let ended = tokio::time::timeout(life, router.run(CancellationToken::new())).await;
+        assert!(ended.is_err(), "the router does not end by itself: {ended:?}");
         log = log.crash();
     }
     let ledger = run_until_drained(&log, later(swap)).await;
