@@ -131,8 +131,10 @@ impl Device {
         let gas =
             if self.alarm_every > 0 && seq.is_multiple_of(self.alarm_every) { 45.5 } else { 1.5 };
         let ts = now_ms();
-        let body =
-            format!(r#"{{"boot":{},"seq":{seq},"ts":{ts},"params":{{"gas":{gas}}}}}"#, self.boot);
+        let body = format!(
+            r#"{{"boot":{},"seq":{seq},"ts":{ts},"params":{{"concentration":{gas}}}}}"#,
+            self.boot
+        );
         connection.publish(topic, packet_id(seq), body.as_bytes());
     }
 

@@ -347,9 +347,16 @@ impl Stream {
             build: self.shared.config.build.clone(),
             token: self.token(),
         };
-        match self.out.try_send(Ok(item(v1::watch_response::Item::Heartbeat(beat)))) {
+        let beat = item(v1::watch_response::Item::Heartbeat(beat));
+        let size = beat.encoded_len();
+        self.queued.bytes.fetch_add(size, Ordering::AcqRel);
+        match self.out.try_send(Ok(beat)) {
+            Ok(()) => Ok(()),
             // A full queue is no time for small talk.
-            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.queued.bytes.fetch_sub(size, Ordering::AcqRel);
+                Ok(())
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(End::ReaderGone),
         }
     }

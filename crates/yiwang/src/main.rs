@@ -1,1 +1,37 @@
-fn main() {}
+//! The `yiwang` program: parses the command line, runs one command, turns its outcome into an exit code.
+//!
+//! Causes of a failure are printed once, here. Nothing else lives in this file.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod admin;
+mod bundle;
+mod cli;
+mod commands;
+mod config;
+mod exit;
+mod fleet;
+mod http;
+mod keys;
+mod ledger;
+mod logs;
+mod node;
+mod screen;
+mod settings;
+mod telemetry;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            exit::code_of(&error)
+        }
+    }
+}

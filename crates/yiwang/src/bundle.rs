@@ -1,0 +1,142 @@
+//! District, products, devices and rules, read from their folders and checked as one bundle.
+//!
+//! Reading is all that happens here; meaning and every check are the core's. A bundle with an error is not used.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use yiwang_core::district::{District, FileSet, Tier, UnitKind};
+use yiwang_core::problem::{Problem, Severity};
+use yiwang_core::registry::Registry;
+use yiwang_gateway::Pepper;
+
+use crate::config::{Config, Profile};
+use crate::exit::Failure;
+use crate::keys::Keys;
+
+/// What all roles share, immutable.
+#[derive(Clone)]
+pub struct Bundle {
+    /// The hierarchy with its policies.
+    pub district: Arc<District>,
+    /// Products and devices.
+    pub registry: Arc<Registry>,
+    /// The same with the compiled rules, for the router.
+    pub router: Arc<yiwang_router::Bundle>,
+}
+
+/// What a check found.
+pub struct Checked {
+    /// The bundle, if no problem is an error.
+    pub bundle: Option<Bundle>,
+    /// Units by tier word.
+    pub counts: BTreeMap<&'static str, usize>,
+    /// Everything that is wrong or worth a look.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads and checks everything the configuration points to; device secrets are sealed where there are keys.
+///
+/// # Errors
+/// [`Failure::Config`] if a folder or file cannot be read.
+pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
+    let folders = &config.raw.district;
+    let district_files = read_folder(&config.path(&folders.folder), &["yaml", "tsv", "geojson"])?;
+    let mut device_files = read_folder(&config.path(&folders.products), &["yaml"])?;
+    device_files.extend(read_folder(&config.path(&folders.devices), &["csv"])?);
+
+    let (district, mut problems) = District::load(&district_files);
+    let district = district.map(Arc::new);
+    let counts = district.as_deref().map(count).unwrap_or_default();
+    let mut bundle = None;
+    if let Some(district) = district {
+        if config.raw.profile == Profile::Production {
+            forbid_synthetic(&district, &mut problems);
+        }
+        let (registry, found) = Registry::load(&device_files, Arc::clone(&district));
+        problems.extend(found);
+        if let Some(mut registry) = registry {
+            if let Some(pepper) = keys.and_then(|keys| Pepper::new(&keys.pepper)) {
+                pepper.seal_registry(&mut registry);
+            }
+            let registry = Arc::new(registry);
+            let (router, found) =
+                yiwang_router::Bundle::new(&district_files, &device_files, Arc::clone(&registry));
+            problems.extend(found);
+            bundle = router.map(|router| Bundle { district, registry, router });
+        }
+    }
+    let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
+    Ok(Checked { bundle: bundle.filter(|_| !fatal), counts, problems })
+}
+
+/// The bundle, or every problem in one error.
+///
+/// # Errors
+/// [`Failure::Config`] listing all problems.
+pub fn load(config: &Config, keys: &Keys) -> anyhow::Result<Bundle> {
+    let checked = check(config, Some(keys))?;
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        checked.problems.iter().partition(|problem| problem.severity == Severity::Error);
+    for Problem { code, file, line, message, .. } in warnings {
+        tracing::warn!(code, file, line, message, "configuration warning");
+    }
+    checked.bundle.ok_or_else(|| {
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Failure::Config(format!(
+            "the configuration has {} errors:\n{}",
+            lines.len(),
+            lines.join("\n")
+        ))
+        .into()
+    })
+}
+
+fn count(district: &District) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for unit in district.units() {
+        let word = match unit.kind {
+            UnitKind::Tree(tier) => Tier::as_str(tier),
+            UnitKind::Department => "department",
+            UnitKind::Company => "company",
+        };
+        *counts.entry(word).or_default() += 1;
+    }
+    counts
+}
+
+fn forbid_synthetic(district: &District, problems: &mut Vec<Problem>) {
+    if let Some(unit) = district.units().find(|unit| unit.is_synthetic()) {
+        problems.push(Problem {
+            severity: Severity::Error,
+            code: "SYNTHETIC_IN_PRODUCTION",
+            file: "units.tsv".to_owned(),
+            line: 0,
+            message: format!("unit {} is synthetic, and the profile is production", unit.id),
+            remedy: "replace the demo data by the district's own, or set profile = \"demo\""
+                .to_owned(),
+        });
+    }
+}
+
+fn read_folder(folder: &Path, extensions: &[&str]) -> anyhow::Result<FileSet> {
+    let failed = |path: &Path, error: &std::io::Error| {
+        Failure::Config(format!(
+            "failed to read {}: {error}; set district.folder, district.products and district.devices",
+            path.display()
+        ))
+    };
+    let mut files = FileSet::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
+        let path = entry.map_err(|error| failed(folder, &error))?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if !extension.is_some_and(|extension| extensions.contains(&extension)) {
+            continue;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
+        files.insert(name, text);
+    }
+    Ok(files)
+}

@@ -1,0 +1,204 @@
+//! The command line: what can be said, and the text of `--help`. It resolves nothing and runs nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// 一网: the event hub of a city district. Devices publish, incidents reach the right duty desk, nothing that was
+/// acknowledged is lost.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 wrong configuration; \
+    4 a port, folder, broker or database could not be had; 5 durability is in doubt (see the log)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug, Clone)]
+pub struct ConfigArgs {
+    /// Configuration file; paths in it are relative to its folder.
+    #[arg(long, default_value = "config/yiwang.toml", global = true)]
+    pub config: PathBuf,
+    /// Data folder, instead of the configured one.
+    #[arg(long, global = true)]
+    pub data: Option<PathBuf>,
+    /// Overrides one key, e.g. `--set intake.listen.address=127.0.0.1:2883`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+}
+
+/// One of the three loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Takes messages in and makes them durable.
+    Gateway,
+    /// Normalises, applies alarm rules, routes.
+    Router,
+    /// Turns signals into incidents and serves the desks.
+    Centre,
+}
+
+impl Role {
+    /// The word used in configuration, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Router => "router",
+            Self::Centre => "centre",
+        }
+    }
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the hub: all roles, or the named ones.
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Only this role; may be repeated. Fewer than three need `log.kind = "kafka"`.
+        #[arg(long = "role", value_enum)]
+        roles: Vec<Role>,
+    },
+    /// Show the whole thing at work: hub, simulated devices, one town's screen, simulated staff.
+    Demo {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        demo: DemoArgs,
+    },
+    /// Publish as a fleet of devices over real MQTT connections.
+    Simulate {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        fleet: FleetArgs,
+        /// Broker or hub to publish to.
+        #[arg(long, default_value = "127.0.0.1:1883")]
+        target: SocketAddr,
+        /// Seconds to run; without it until Ctrl-C.
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
+    /// Follow one unit's incidents as its screen does.
+    Watch {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Unit id, e.g. 310118001.
+        #[arg(long)]
+        unit: String,
+        /// gRPC address of the hub; without it the configured one.
+        #[arg(long)]
+        target: Option<String>,
+        /// File with the unit's token; without it DATA/tokens/UNIT.
+        #[arg(long)]
+        token_file: Option<PathBuf>,
+        /// One JSON object a line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check district, products, devices and configuration; list every problem.
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Counts by tier and problems as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the effective configuration, secrets hidden.
+    Config {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Print the counters that must balance, of the running hub.
+    Ledger {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// gRPC address of the hub; without it the configured one.
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Bearer tokens of units.
+    Token {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Look into the log.
+    Log {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LogCommand,
+    },
+}
+
+/// Commands about tokens.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a token for a unit; printed once, stored hashed. Off in the production profile.
+    New {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Unit id, e.g. 310118001.
+        #[arg(long)]
+        unit: String,
+    },
+}
+
+/// Commands about the log.
+#[derive(Subcommand, Debug)]
+pub enum LogCommand {
+    /// Print the records of a topic, oldest first: from a stopped folder, from Kafka, or through a running hub.
+    Read {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// raw, readings, signals, lifecycle, quarantine, incidents or commands.
+        #[arg(long)]
+        topic: String,
+        /// One JSON object a line (the only form so far).
+        #[arg(long, default_value_t = true)]
+        json: bool,
+    },
+}
+
+/// What `demo` can be told.
+#[derive(Args, Debug, Clone)]
+pub struct DemoArgs {
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+    /// Whose screen to show.
+    #[arg(long)]
+    pub unit: Option<String>,
+    /// Seconds to run; without it until Ctrl-C.
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// Ends by itself once this many incidents of the shown unit were closed.
+    #[arg(long)]
+    pub until_closed: Option<u64>,
+}
+
+/// The simulated fleet.
+#[derive(Args, Debug, Clone)]
+pub struct FleetArgs {
+    /// How many registered devices take part.
+    #[arg(long, default_value_t = 200)]
+    pub devices: usize,
+    /// Messages a second of the whole fleet.
+    #[arg(long, default_value_t = 100.0)]
+    pub rate: f64,
+    /// Share of messages with alarming values, 0 to 1.
+    #[arg(long, default_value_t = 0.005)]
+    pub alarm_share: f64,
+    /// Seed of the fleet's randomness.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+}

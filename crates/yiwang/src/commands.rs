@@ -1,0 +1,120 @@
+//! One function a command: parses nothing, decides nothing, calls the module that does the work.
+
+mod demo;
+mod inspect;
+mod tokens;
+mod watch;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command, ConfigArgs, FleetArgs, LogCommand, Role, TokenCommand};
+use crate::config::Config;
+use crate::fleet::{self, Counters};
+use crate::{bundle, keys, node, telemetry};
+
+/// Worker threads beside the log's own.
+const THREADS: usize = 4;
+
+/// Runs the command to its end.
+///
+/// # Errors
+/// See the exit codes of `yiwang --help`.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(THREADS, usize::from).max(2))
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    let done = runtime.block_on(dispatch(cli.command));
+    // What still runs is bounded by the deadlines of its own part.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    done
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run { config, roles } => hub(&config, roles).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo { config, demo } => {
+            demo::run(&config, demo).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Simulate { config, fleet, target, seconds } => {
+            simulate(&config, fleet, target, seconds).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Watch { config, unit, target, token_file, json } => {
+            watch::run(&config, &unit, target, token_file, json).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Check { config, json } => inspect::check(&config, json),
+        Command::Config { config } => {
+            print!("{}", Config::load(&config)?.to_toml()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Ledger { config, json, target } => inspect::ledger(&config, json, target).await,
+        Command::Token { command: TokenCommand::New { config, unit } } => {
+            tokens::new(&config, &unit).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Log { command: LogCommand::Read { config, topic, json: _ } } => {
+            inspect::read_log(&config, &topic).await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn hub(args: &ConfigArgs, roles: Vec<Role>) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    telemetry::start_lines(&config.raw.telemetry)?;
+    let keys = keys::load(&config)?;
+    let bundle = bundle::load(&config, &keys)?;
+    let roles =
+        if roles.is_empty() { vec![Role::Gateway, Role::Router, Role::Centre] } else { roles };
+    let plan = node::Plan { config, bundle, keys, roles, started: None };
+    node::run(plan, stop_on_signal()?).await
+}
+
+async fn simulate(
+    args: &ConfigArgs,
+    fleet_args: FleetArgs,
+    target: std::net::SocketAddr,
+    seconds: Option<u64>,
+) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    telemetry::start_lines(&config.raw.telemetry)?;
+    let scripts = Arc::new(fleet::load_scripts(&config.path("simulate.toml".as_ref()))?);
+    let members = fleet::members(&config, fleet_args.devices)?;
+    let counters = Arc::<Counters>::default();
+    let stop = stop_on_signal()?;
+    if let Some(seconds) = seconds {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+            stop.cancel();
+        });
+    }
+    fleet::run(members, scripts, fleet_args, target, Arc::clone(&counters), stop).await?;
+    println!("{}", counters.line());
+    Ok(())
+}
+
+/// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once, as people expect.
+pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if told.is_cancelled() {
+                std::process::exit(130);
+            }
+            told.cancel();
+        }
+    });
+    Ok(stop)
+}

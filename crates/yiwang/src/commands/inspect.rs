@@ -1,0 +1,184 @@
+//! Looking without touching: check, ledger, log read.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Endpoint;
+use yiwang_core::problem::Severity;
+use yiwang_log::Log;
+use yiwang_proto::admin::v1;
+use yiwang_proto::admin::v1::admin_service_client::AdminServiceClient;
+
+use crate::cli::ConfigArgs;
+use crate::config::{Config, LogKind};
+use crate::exit::{self, Failure};
+use crate::logs::{self, Scan};
+use crate::{bundle, keys, settings};
+
+/// Lists every problem; warnings alone exit 0.
+///
+/// # Errors
+/// If the configuration itself or a folder cannot be read.
+pub fn check(args: &ConfigArgs, as_json: bool) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args)?;
+    let checked = bundle::check(&config, None)?;
+    if as_json {
+        let problems: Vec<_> = checked
+            .problems
+            .iter()
+            .map(|problem| {
+                json!({"severity": problem.severity.as_str(), "code": problem.code, "file": problem.file,
+                    "line": problem.line, "message": problem.message, "remedy": problem.remedy})
+            })
+            .collect();
+        println!("{:#}", json!({"counts": checked.counts, "problems": problems}));
+    } else {
+        for (tier, count) in &checked.counts {
+            println!("{count:>6} {tier}");
+        }
+        if let Some(bundle) = &checked.bundle {
+            println!("{:>6} products", bundle.registry.products.len());
+            println!("{:>6} devices", bundle.registry.devices.len());
+        }
+        for problem in &checked.problems {
+            println!("{problem}");
+        }
+    }
+    let errors =
+        checked.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
+}
+
+/// Prints the counters of the running hub; exits non-zero when a stage does not balance.
+///
+/// # Errors
+/// [`Failure::Unavailable`] if no hub answers.
+pub async fn ledger(
+    args: &ConfigArgs,
+    as_json: bool,
+    target: Option<String>,
+) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args)?;
+    let mut admin = Admin::connect(&config, target).await?;
+    let rows = admin.ledger().await?;
+    let balanced = rows.iter().all(|row| row.imbalance == 0);
+    if as_json {
+        let mut stages = serde_json::Map::new();
+        for row in rows {
+            let fates: serde_json::Map<_, _> =
+                row.fates.into_iter().map(|fate| (fate.name, json!(fate.count))).collect();
+            let row_json = json!({"total": row.total, "equation": row.equation, "fates": fates, "imbalance": row.imbalance});
+            stages.insert(row.stage, row_json);
+        }
+        println!("{:#}", serde_json::Value::Object(stages));
+    } else {
+        for row in rows {
+            println!(
+                "{:<10} {:>12}   {}   imbalance {}",
+                row.stage, row.total, row.equation, row.imbalance
+            );
+            for fate in row.fates.iter().filter(|fate| fate.count > 0) {
+                println!("{:<10} {:>12}   {}", "", fate.count, fate.name);
+            }
+        }
+    }
+    Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the records of a topic: from the stopped folder or Kafka, else through the running hub.
+///
+/// # Errors
+/// If the log cannot be read either way.
+pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if let Some(log) = open(&config).await? {
+        let mut scan = Scan::open(&log, topic).await?;
+        'all: while let Some(records) = scan.next().await? {
+            for record in scan.of(&records) {
+                let line =
+                    logs::to_json(topic, records.partition, record.seq, record.key, record.value);
+                if writeln!(out, "{line}").is_err() {
+                    // A closed pipe is how `head` says that it has seen enough.
+                    break 'all;
+                }
+            }
+        }
+        out.flush().ok();
+        return log.close().await.context("failed to close the log");
+    }
+    let mut admin = Admin::connect(&config, None).await?;
+    let mut records = admin.read_log(topic).await?;
+    while let Some(record) = records.message().await? {
+        let partition = u16::try_from(record.partition).unwrap_or(u16::MAX);
+        let line = logs::to_json(topic, partition, record.seq, &record.key, &record.value);
+        if writeln!(out, "{line}").is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The log itself; none while a running hub holds its folder.
+async fn open(config: &Config) -> anyhow::Result<Option<Log>> {
+    if config.raw.log.kind == LogKind::Kafka {
+        return settings::open_log(config, None).await.map(Some);
+    }
+    if !settings::log_folder(config).exists() {
+        return Err(Failure::Unavailable(format!(
+            "no log in {}: give --data FOLDER of a hub that has run",
+            config.raw.data.display()
+        ))
+        .into());
+    }
+    match Log::open_embedded(settings::embedded(config)?, settings::topics(config)) {
+        Ok(log) => Ok(Some(log)),
+        Err(yiwang_log::Error::Locked { .. }) => Ok(None),
+        Err(error) => Err(Failure::Unavailable(error.to_string()).into()),
+    }
+}
+
+/// A client of the running hub's administration.
+struct Admin {
+    client: AdminServiceClient<tonic::transport::Channel>,
+    token: MetadataValue<tonic::metadata::Ascii>,
+}
+
+impl Admin {
+    async fn connect(config: &Config, target: Option<String>) -> anyhow::Result<Self> {
+        let address = target.unwrap_or_else(|| config.raw.centre.listen.to_string());
+        let url = format!("http://{address}");
+        let channel = Endpoint::from_shared(url)?.connect().await.map_err(|error| {
+            Failure::Unavailable(format!(
+                "failed to reach a hub at {address}: {error}; start one, or give --target"
+            ))
+        })?;
+        let token = format!("Bearer {}", keys::to_hex(&keys::load(config)?.admin));
+        Ok(Self { client: AdminServiceClient::new(channel), token: token.parse()? })
+    }
+
+    async fn ledger(&mut self) -> anyhow::Result<Vec<v1::LedgerRow>> {
+        let request = self.request(v1::GetLedgerRequest {});
+        Ok(self.client.get_ledger(request).await?.into_inner().rows)
+    }
+
+    async fn read_log(
+        &mut self,
+        topic: &str,
+    ) -> anyhow::Result<tonic::Streaming<v1::ReadLogResponse>> {
+        let request = self.request(v1::ReadLogRequest {
+            topic: topic.to_owned(),
+            ..v1::ReadLogRequest::default()
+        });
+        Ok(self.client.read_log(request).await?.into_inner())
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", self.token.clone());
+        request
+    }
+}

@@ -1,0 +1,431 @@
+//! Configuration: file < environment < flags, parsed once into [`Config`], which cannot be wrong.
+//!
+//! Unknown keys and wrong types are errors that name the file and the line. Secrets are given by reference
+//! (`file:PATH`, `env:NAME`) and printed as `***`. This file refuses to open anything but the configuration itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use figment::Figment;
+use figment::providers::{Env, Serialized};
+use serde::Deserialize;
+
+use crate::cli::ConfigArgs;
+use crate::exit::Failure;
+
+/// The default configuration, also the commented file that ships.
+pub const DEFAULT: &str = include_str!("../../../config/yiwang.toml");
+
+/// What the configuration says, and where it was read.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The values.
+    pub raw: Raw,
+    /// Folder of the file: base of the relative paths in it.
+    folder: PathBuf,
+    /// The values as they are printed.
+    effective: toml::Table,
+}
+
+/// Which rules of safety hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Demo secrets, demo tokens and synthetic data are welcome.
+    Demo,
+    /// They are refused.
+    Production,
+}
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    /// fjall in the data folder.
+    Embedded,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// Form of the program's own log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+/// The file as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    pub profile: Profile,
+    pub data: PathBuf,
+    pub district: District,
+    pub log: Log,
+    pub store: Store,
+    #[serde(default)]
+    pub intake: yiwang_gateway::RawConfig,
+    pub router: Router,
+    pub centre: Centre,
+    pub http: Http,
+    pub telemetry: Telemetry,
+    pub stop: Stop,
+}
+
+/// `[district]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct District {
+    pub folder: PathBuf,
+    pub products: PathBuf,
+    pub devices: PathBuf,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub kind: LogKind,
+    pub partitions: u16,
+    pub retention_bytes_max: u64,
+    pub retention_age_hours_max: u64,
+    pub kafka: Kafka,
+}
+
+/// `[log.kafka]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(dead_code, reason = "checked in every build, used with Kafka")
+)]
+pub struct Kafka {
+    pub brokers: String,
+    pub topic_prefix: String,
+    pub replication: u16,
+    pub min_insync_replicas: u16,
+    pub buffer_bytes_max: u64,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub url: String,
+    pub connections_max: u32,
+}
+
+/// `[router]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    pub snapshot_records: u64,
+    pub snapshot_seconds: u64,
+    pub batch_records_max: usize,
+    pub batch_bytes_max: usize,
+    pub inflight_batches_max: usize,
+}
+
+/// `[centre]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Centre {
+    pub listen: SocketAddr,
+    pub batch_signals_max: usize,
+    pub unsent_changes_max: usize,
+    pub unsent_bytes_max: usize,
+    pub heartbeat_seconds: u64,
+    pub streams_max: usize,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: String,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    pub filter: String,
+    pub format: LineFormat,
+}
+
+/// `[stop]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    pub deadline_seconds: u64,
+}
+
+impl Config {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] naming the file and the line of what is wrong, and the remedy.
+    pub fn load(args: &ConfigArgs) -> anyhow::Result<Self> {
+        let path = &args.config;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::Config(format!(
+                "failed to read the configuration {}: {error}; start in the project folder or give --config FILE",
+                path.display()
+            ))
+        })?;
+        Self::parse(&text, path, args)
+    }
+
+    fn parse(text: &str, path: &Path, args: &ConfigArgs) -> anyhow::Result<Self> {
+        let file: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            Failure::Config(format!(
+                "failed to read {}: {}",
+                path.display(),
+                error.to_string().trim_end()
+            ))
+        })?;
+        let mut figment = Figment::new()
+            .merge(Serialized::defaults(defaults()))
+            .merge(Serialized::defaults(file))
+            .merge(Env::prefixed("YIWANG__").split("__"));
+        for setting in &args.set {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                Failure::Config(format!("failed to read --set {setting}: write KEY=VALUE"))
+            })?;
+            let value: figment::value::Value = value.parse().unwrap_or_else(|never| match never {});
+            figment = figment.merge(Serialized::global(key, value));
+        }
+        let wrong = |error: &figment::Error| explain(error, text, path);
+        let mut raw: Raw = figment.extract().map_err(|error| wrong(&error))?;
+        let mut effective: toml::Table = figment.extract().map_err(|error| wrong(&error))?;
+        hide_secrets(&mut effective);
+        if let Some(data) = &args.data {
+            raw.data.clone_from(data);
+            effective.insert("data".to_owned(), data.display().to_string().into());
+        }
+        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let config = Self { raw, folder, effective };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let raw = &self.raw;
+        let address = &raw.http.listen;
+        if !address.is_empty() && address.parse::<SocketAddr>().is_err() {
+            return Err(Failure::Config(format!(
+                "failed to read http.listen = \"{address}\": write IP:PORT, or \"\" for none"
+            ))
+            .into());
+        }
+        let zero = [
+            ("log.partitions", u64::from(raw.log.partitions)),
+            ("router.batch_records_max", raw.router.batch_records_max as u64),
+            ("router.inflight_batches_max", raw.router.inflight_batches_max as u64),
+            ("centre.batch_signals_max", raw.centre.batch_signals_max as u64),
+            ("centre.heartbeat_seconds", raw.centre.heartbeat_seconds),
+        ];
+        for (key, value) in zero {
+            if value == 0 {
+                return Err(Failure::Config(format!(
+                    "failed to accept {key} = 0: it must be at least 1"
+                ))
+                .into());
+            }
+        }
+        if raw.log.kind == LogKind::Kafka {
+            if !cfg!(feature = "kafka") {
+                return Err(Failure::Config(
+                    "log.kind = \"kafka\" needs a build with Kafka: cargo build --release --features kafka".into(),
+                )
+                .into());
+            }
+            if raw.log.kafka.brokers.is_empty() {
+                return Err(Failure::Config(
+                    "log.kafka.brokers is empty: name at least one HOST:PORT".into(),
+                )
+                .into());
+            }
+        }
+        if raw.intake.kafka.is_some() && raw.log.kind == LogKind::Embedded {
+            return Err(Failure::Config(
+                "[intake.kafka] reads from the Kafka of log.kind = \"kafka\": set it, or remove the section".into(),
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    /// A path of the configuration, made relative to its file's folder.
+    pub fn path(&self, relative: &Path) -> PathBuf {
+        self.folder.join(relative)
+    }
+
+    /// The effective configuration as TOML, secrets hidden.
+    ///
+    /// # Errors
+    /// If a value cannot be written as TOML.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(&self.effective).context("failed to print the configuration")
+    }
+}
+
+/// A secret by reference: `file:PATH`, `env:NAME`; any other text is itself, welcome in the demo profile only.
+///
+/// # Errors
+/// [`Failure::Config`] naming the reference that cannot be followed.
+pub fn secret(reference: &str, profile: Profile) -> anyhow::Result<String> {
+    if let Some(path) = reference.strip_prefix("file:") {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::Config(format!("failed to read the secret file {path}: {error}"))
+        })?;
+        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    if let Some(name) = reference.strip_prefix("env:") {
+        return std::env::var(name).map_err(|_| {
+            Failure::Config(format!("the secret env:{name} is not set: export {name}")).into()
+        });
+    }
+    if profile == Profile::Production && !reference.is_empty() {
+        return Err(Failure::Config(
+            "a secret stands in the configuration: in the production profile write file:PATH or env:NAME".into(),
+        )
+        .into());
+    }
+    Ok(reference.to_owned())
+}
+
+/// The shipped values of every section but `[intake]`, whose parts are there only where they are written.
+fn defaults() -> toml::Table {
+    let mut table: toml::Table = DEFAULT.parse().expect("the shipped configuration parses");
+    table.remove("intake");
+    table
+}
+
+/// Passwords become `***`, also the one in a database URL; references to files and variables stay.
+fn hide_secrets(table: &mut toml::Table) {
+    for (key, value) in table.iter_mut() {
+        match value {
+            toml::Value::Table(inner) => hide_secrets(inner),
+            toml::Value::Array(items) => {
+                items.iter_mut().filter_map(toml::Value::as_table_mut).for_each(hide_secrets);
+            }
+            toml::Value::String(text)
+                if !text.starts_with("file:") && !text.starts_with("env:") =>
+            {
+                if key == "password" && !text.is_empty() {
+                    "***".clone_into(text);
+                } else if let Some((scheme, rest)) = text.split_once("://")
+                    && let Some((user, server)) = rest.split_once('@')
+                    && let Some((user, _)) = user.split_once(':')
+                {
+                    *text = format!("{scheme}://{user}:***@{server}");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The message of a wrong value or key, with the line where the file has it.
+fn explain(error: &figment::Error, text: &str, path: &Path) -> Failure {
+    let mut key = error.path.join(".");
+    if let figment::error::Kind::UnknownField(field, _) = &error.kind
+        && error.path.last() != Some(field)
+    {
+        let dot = if key.is_empty() { "" } else { "." };
+        key = format!("{key}{dot}{field}");
+    }
+    let place =
+        line_of(text, &key).map_or_else(String::new, |line| format!("{}:{line}: ", path.display()));
+    let kind = &error.kind;
+    Failure::Config(format!(
+        "{place}{key}: {kind}; config/yiwang.toml of the release lists all keys"
+    ))
+}
+
+/// The line of a dotted key: that of its last part under the right section header.
+fn line_of(text: &str, full: &str) -> Option<usize> {
+    let (section, key) = full.rsplit_once('.').unwrap_or(("", full));
+    let mut here = String::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            let header = line.split(']').next().unwrap_or_default();
+            here = header.trim_matches(['[', ' ']).to_owned();
+            if here == full {
+                return Some(index + 1);
+            }
+        } else if here == section && line.split(['=', ' ']).next() == Some(key) {
+            return Some(index + 1);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(set: &[&str]) -> ConfigArgs {
+        ConfigArgs {
+            config: PathBuf::from("config/yiwang.toml"),
+            data: None,
+            set: set.iter().map(|&s| s.to_owned()).collect(),
+        }
+    }
+
+    fn parse(text: &str, set: &[&str]) -> Result<Config, String> {
+        Config::parse(text, Path::new("config/my.toml"), &args(set))
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn the_shipped_file_is_valid() {
+        let config = parse(DEFAULT, &[]).unwrap();
+        assert_eq!(config.raw.log.kind, LogKind::Embedded);
+        assert_eq!(config.path(Path::new("district")), Path::new("config/district"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error =
+            parse("profile = \"demo\"\n[http]\nlisten = \"127.0.0.1:1\"\nlissten = 3\n", &[])
+                .unwrap_err();
+        assert!(error.contains("config/my.toml:4: http.lissten: unknown field"), "{error}");
+        let error = parse("[intake.listen]\naddres = \"127.0.0.1:1\"\n", &[]).unwrap_err();
+        assert!(error.contains("config/my.toml:2: intake.listen.addres: unknown field"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_line() {
+        let error = parse("[router]\nsnapshot_records = \"many\"\n", &[]).unwrap_err();
+        assert!(
+            error.contains("config/my.toml:2: router.snapshot_records: invalid type"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let config =
+            parse("[http]\nlisten = \"127.0.0.1:1\"\n", &["http.listen=127.0.0.1:2"]).unwrap();
+        assert_eq!(config.raw.http.listen, "127.0.0.1:2");
+        let error = parse("", &["http.listen=nowhere"]).unwrap_err();
+        assert!(error.contains("http.listen"), "{error}");
+        assert!(parse("", &["htp.listen=127.0.0.1:2"]).unwrap_err().contains("htp"));
+    }
+
+    #[test]
+    fn secrets_are_hidden() {
+        let text = "[store]\nurl = \"postgres://yiwang:hunter2@127.0.0.1/yiwang\"\n[[intake.subscribe]]\nname = \"b\"\n\
+                    host = \"127.0.0.1\"\nclient_id = \"c\"\nfilters = []\npassword = \"hunter3\"\n";
+        let printed = parse(text, &[]).unwrap().to_toml().unwrap();
+        assert!(!printed.contains("hunter"), "{printed}");
+        assert!(printed.contains("postgres://yiwang:***@127.0.0.1/yiwang"), "{printed}");
+    }
+}

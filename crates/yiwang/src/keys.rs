@@ -1,0 +1,137 @@
+//! Keys of this hub: DATA/keys. Made at first start in the demo profile or embedded mode, else they must be there:
+//! processes that share a log and a store share their keys.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
+use crate::config::{Config, LogKind, Profile};
+use crate::exit::Failure;
+
+/// Bytes of a key.
+const BYTES: usize = 32;
+
+/// The keys.
+pub struct Keys {
+    /// Under which device secrets are stored.
+    pub pepper: [u8; BYTES],
+    /// Under which resume tokens are signed.
+    pub token: [u8; BYTES],
+    /// Opens the administration of this hub from its own machine.
+    pub admin: [u8; BYTES],
+}
+
+/// Reads the keys, or makes them where that is allowed.
+///
+/// # Errors
+/// [`Failure::Config`] naming the file that is missing or unreadable, and the remedy.
+pub fn load(config: &Config) -> anyhow::Result<Keys> {
+    let folder = config.raw.data.join("keys");
+    let shared = config.raw.log.kind == LogKind::Kafka && config.raw.profile == Profile::Production;
+    Ok(Keys {
+        pepper: key(&folder.join("pepper"), shared)?,
+        token: key(&folder.join("token"), shared)?,
+        admin: key(&folder.join("admin"), shared)?,
+    })
+}
+
+/// A key as 64 hex digits.
+#[must_use]
+pub fn to_hex(key: &[u8; BYTES]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A fresh secret of 32 random bytes as hex digits.
+///
+/// # Errors
+/// If the system gives no randomness.
+pub fn fresh_secret() -> anyhow::Result<String> {
+    let mut bytes = [0; BYTES];
+    OsRng.try_fill_bytes(&mut bytes).context("failed to get random bytes from the system")?;
+    Ok(to_hex(&bytes))
+}
+
+/// Writes a secret so that only this user reads it and nobody ever reads half of it; an existing file stays.
+///
+/// # Errors
+/// The system's, naming the file.
+pub fn write_once(path: &Path, secret: &str) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let draft = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(secret.as_bytes())?;
+        file.sync_all()?;
+        // A link to a name that exists fails: the first writer wins.
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => fs::remove_file(&draft),
+        }
+    };
+    write().with_context(|| format!("failed to write {}", path.display()))
+}
+
+fn key(path: &Path, must_exist: bool) -> anyhow::Result<[u8; BYTES]> {
+    if !path.exists() {
+        if must_exist {
+            return Err(Failure::Config(format!(
+                "failed to find the key {}: copy the folder keys from the first process of this hub",
+                path.display()
+            ))
+            .into());
+        }
+        write_once(path, &fresh_secret()?)?;
+    }
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::Config(format!("failed to read the key {}: {error}", path.display()))
+    })?;
+    from_hex(text.trim()).ok_or_else(|| {
+        Failure::Config(format!(
+            "{} is no key of 64 hex digits: restore it from the backup",
+            path.display()
+        ))
+        .into()
+    })
+}
+
+fn from_hex(text: &str) -> Option<[u8; BYTES]> {
+    let mut key = [0; BYTES];
+    if text.len() != 2 * BYTES || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_writer_of_a_key_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys/pepper");
+        let first = key(&path, false).unwrap();
+        write_once(&path, &fresh_secret().unwrap()).unwrap();
+        assert_eq!(key(&path, true).unwrap(), first);
+        assert_eq!(fs::read_dir(folder.path().join("keys")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_must_be_there_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pepper");
+        assert!(key(&path, true).unwrap_err().to_string().contains("copy the folder keys"));
+        fs::write(&path, "zz").unwrap();
+        assert!(key(&path, true).unwrap_err().to_string().contains("64 hex digits"));
+    }
+}

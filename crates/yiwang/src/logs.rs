@@ -1,0 +1,79 @@
+//! Reading a topic from its oldest record to the end that it had when the reading began.
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use yiwang_log::{BatchLimit, Event, Log, Reader, RecordRef, Records, Start};
+
+/// Nobody's group: it commits nothing and bounds no retention.
+const GROUP: &str = "";
+
+/// A pass over a topic; each partition in order.
+pub struct Scan {
+    reader: Reader,
+    /// Where each partition ends for this pass.
+    heads: Vec<u64>,
+    /// Partitions that are not at their end.
+    left: usize,
+}
+
+impl Scan {
+    /// Begins a pass.
+    ///
+    /// # Errors
+    /// If the topic is unknown or cannot be read.
+    pub async fn open(log: &Log, topic: &str) -> anyhow::Result<Self> {
+        let partitions = log.partitions(topic);
+        anyhow::ensure!(
+            partitions > 0,
+            "the log has no topic {topic}; see `yiwang log read --help`"
+        );
+        let (mut heads, mut left) = (Vec::new(), 0);
+        for partition in 0..partitions {
+            let head = log.head(topic, partition).await?;
+            let status = log.status();
+            let kept =
+                status.partitions.iter().find(|it| it.topic == topic && it.partition == partition);
+            left += usize::from(kept.map_or(0, |it| it.first) < head);
+            heads.push(head);
+        }
+        // Without a commit a group begins with the oldest record that is kept.
+        let reader =
+            log.reader(topic, GROUP, Start::Committed).await.context("failed to read the log")?;
+        Ok(Self { reader, heads, left })
+    }
+
+    /// The next records; none at the end.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Records>> {
+        while self.left > 0 {
+            let Event::Records(records) = self.reader.next(BatchLimit::default()).await? else {
+                continue;
+            };
+            if records.is_empty() {
+                break;
+            }
+            let head = self.heads[usize::from(records.partition)];
+            let first = records.iter().next().map_or(0, |record| record.seq);
+            if first < head {
+                self.left -= usize::from(records.end().seq >= head);
+                return Ok(Some(records));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Those of the records that belong to this pass.
+    pub fn of<'r>(&self, records: &'r Records) -> impl Iterator<Item = RecordRef<'r>> {
+        let head = self.heads[usize::from(records.partition)];
+        records.iter().take_while(move |record| record.seq < head)
+    }
+}
+
+/// A record as one JSON object.
+pub fn to_json(topic: &str, partition: u16, seq: u64, key: &[u8], value: &[u8]) -> Value {
+    let record = yiwang_proto::json::record(topic, key, value)
+        .unwrap_or_else(|error| json!({"unreadable": error.to_string(), "bytes": value.len()}));
+    json!({"topic": topic, "partition": partition, "seq": seq, "record": record})
+}

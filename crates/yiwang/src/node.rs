@@ -1,0 +1,340 @@
+//! Assembly: opens log and store, starts the roles in their order, and stops them in the order that loses nothing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use yiwang_gateway::Gateway;
+use yiwang_log::Log;
+use yiwang_store::Store;
+
+use crate::bundle::Bundle;
+use crate::cli::Role;
+use crate::config::{Config, LogKind};
+use crate::exit::Failure;
+use crate::keys::Keys;
+use crate::ledger::Sources;
+use crate::{admin, http, settings, telemetry};
+
+/// Time between the end of the first and the forced end of the other parts.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often the router is asked whether it has caught up.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What this process waits for before it takes work; empty means ready.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<BTreeMap<&'static str, String>>);
+
+impl Readiness {
+    /// Says that something is awaited, and why.
+    pub fn wait(&self, part: &'static str, why: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, why.into());
+    }
+
+    /// Says that it is there.
+    pub fn reached(&self, part: &'static str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+    }
+
+    /// What is awaited still.
+    pub fn missing(&self) -> Vec<String> {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().map(|(part, why)| format!("{part}: {why}")).collect()
+    }
+}
+
+/// Addresses that a running hub was given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Addresses {
+    /// MQTT front.
+    pub mqtt: Option<SocketAddr>,
+    /// gRPC.
+    pub grpc: Option<SocketAddr>,
+}
+
+/// What a hub needs to start.
+pub struct Plan {
+    /// Configuration.
+    pub config: Config,
+    /// District, products, devices, rules.
+    pub bundle: Bundle,
+    /// Keys.
+    pub keys: Keys,
+    /// Roles of this process.
+    pub roles: Vec<Role>,
+    /// Told once every role of this process takes work.
+    pub started: Option<oneshot::Sender<(Addresses, Sources)>>,
+}
+
+/// The parts of a process by name, each with the error that ended it.
+type Running = JoinSet<(&'static str, anyhow::Result<()>)>;
+
+/// Runs the roles until told to stop or until one of them ends.
+///
+/// # Errors
+/// [`Failure::Unavailable`] for ports, folders and services, [`Failure::Halt`] when durability is in doubt.
+pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
+    let Plan { config, bundle, keys, roles, started } = plan;
+    if config.raw.log.kind == LogKind::Embedded && roles.len() < 3 {
+        return Err(Failure::Config(
+            "the embedded log belongs to one process: run all roles in it, or set log.kind = \"kafka\"".into(),
+        )
+        .into());
+    }
+    let readiness = Arc::new(Readiness::default());
+    for &role in &roles {
+        readiness.wait(role.as_str(), "it is starting");
+    }
+    let sources = Sources::default();
+    let mut parts = Running::new();
+    serve_http(&config, &readiness, &stop, &mut parts).await?;
+    let store = match roles.contains(&Role::Centre) {
+        true => Some(open_store(&config, &readiness, &stop).await?),
+        false => None,
+    };
+    let log = open_log(&config, store.as_ref(), &readiness, &stop).await?;
+    sources.set_log(log.clone());
+    let assembly = Assembly { config, bundle, keys, log, readiness, sources, stop };
+    // Consumers first: what the gateway accepts is at once somebody's business.
+    let mut addresses = Addresses::default();
+    if let Some(store) = store {
+        addresses.grpc = assembly.start_centre(store, &mut parts).await?;
+    }
+    if roles.contains(&Role::Router) {
+        assembly.start_router(&mut parts)?;
+    }
+    if roles.contains(&Role::Gateway) {
+        addresses.mqtt = assembly.start_gateway(&mut parts).await?;
+    }
+    tell_start(&assembly.config, &roles, addresses);
+    if let Some(started) = started {
+        // Nobody waiting is no fault.
+        let _ = started.send((addresses, assembly.sources.clone()));
+    }
+    let Assembly { config, log, stop, .. } = assembly;
+    let ended = drive(&mut parts, &config, &stop).await;
+    let closed = log
+        .close()
+        .await
+        .map_err(|error| Failure::Halt(format!("failed to close the log: {error}")));
+    ended.and(closed.map_err(anyhow::Error::from))
+}
+
+/// What every role is started with.
+struct Assembly {
+    config: Config,
+    bundle: Bundle,
+    keys: Keys,
+    log: Log,
+    readiness: Arc<Readiness>,
+    sources: Sources,
+    stop: CancellationToken,
+}
+
+impl Assembly {
+    async fn start_centre(
+        &self,
+        store: Store,
+        parts: &mut Running,
+    ) -> anyhow::Result<Option<SocketAddr>> {
+        let district = Arc::new(ArcSwap::new(Arc::clone(&self.bundle.district)));
+        self.sources.set_store(store.clone());
+        let works_with =
+            yiwang_centre::Parts { log: self.log.clone(), store, district, terms: Arc::default() };
+        let listener =
+            yiwang_centre::bind(self.config.raw.centre.listen).await.map_err(unavailable)?;
+        let address = listener.local_addr().ok();
+        let further = admin::routes(
+            self.log.clone(),
+            self.sources.clone(),
+            Arc::clone(&self.readiness),
+            &self.keys,
+        );
+        let readiness = Arc::clone(&self.readiness);
+        let ready = Box::new(move |_| readiness.reached(Role::Centre.as_str()));
+        let settings = settings::centre(&self.config, &self.keys);
+        let centre =
+            yiwang_centre::run(settings, works_with, listener, further, ready, self.stop.clone());
+        parts.spawn(async { (Role::Centre.as_str(), centre.await.map_err(anyhow::Error::from)) });
+        Ok(address)
+    }
+
+    fn start_router(&self, parts: &mut Running) -> anyhow::Result<()> {
+        let settings = settings::router(&self.config);
+        let bundle = Arc::clone(&self.bundle.router);
+        let (router, handle) = yiwang_router::Router::new(settings, self.log.clone(), bundle)?;
+        self.sources.set_router(handle.clone());
+        tokio::spawn(tell_caught_up(handle, Arc::clone(&self.readiness), self.stop.clone()));
+        let running = router.run(self.stop.clone());
+        parts.spawn(async { (Role::Router.as_str(), running.await.map_err(anyhow::Error::from)) });
+        Ok(())
+    }
+
+    async fn start_gateway(&self, parts: &mut Running) -> anyhow::Result<Option<SocketAddr>> {
+        let settings = settings::gateway(&self.config)?;
+        let deps = settings::gateway_deps(&self.log, &self.bundle, &self.keys)?;
+        let gateway = Gateway::bind(settings, deps).await.map_err(unavailable)?;
+        let address = gateway.handle().mqtt_address();
+        self.sources.set_gateway(gateway.handle());
+        self.readiness.reached(Role::Gateway.as_str());
+        let running = gateway.run(self.stop.clone());
+        parts.spawn(async { (Role::Gateway.as_str(), running.await.map_err(anyhow::Error::from)) });
+        Ok(address)
+    }
+}
+
+async fn serve_http(
+    config: &Config,
+    readiness: &Arc<Readiness>,
+    stop: &CancellationToken,
+    parts: &mut Running,
+) -> anyhow::Result<()> {
+    let metrics = telemetry::start_metrics()?;
+    if config.raw.http.listen.is_empty() {
+        return Ok(());
+    }
+    let address = config.raw.http.listen.parse().context("http.listen was checked before")?;
+    let listener = http::bind(address).await?;
+    let serving = http::serve(listener, metrics, Arc::clone(readiness), stop.clone());
+    parts.spawn(async { ("http", serving.await) });
+    Ok(())
+}
+
+/// Waits for the first part to end or the order to stop, then for the others up to the deadline.
+async fn drive(
+    parts: &mut Running,
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut outcome = Ok(());
+    tokio::select! {
+        Some(ended) = parts.join_next() => {
+            outcome = judge(ended);
+            stop.cancel();
+        }
+        () = stop.cancelled() => tracing::info!("stopping"),
+    }
+    let deadline = Duration::from_secs(config.raw.stop.deadline_seconds);
+    let rest = async {
+        while let Some(ended) = parts.join_next().await {
+            let ended = judge(ended);
+            if outcome.is_ok() {
+                outcome = ended;
+            }
+        }
+    };
+    if tokio::time::timeout(deadline, rest).await.is_err() {
+        tracing::warn!(
+            seconds = deadline.as_secs(),
+            "some parts did not stop in time; nothing acknowledged is at stake"
+        );
+        parts.abort_all();
+        tokio::time::sleep(LAST_WORDS).await;
+    }
+    outcome
+}
+
+fn judge(
+    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+) -> anyhow::Result<()> {
+    match ended {
+        Ok((part, Err(error))) => {
+            tracing::error!(part, error = format!("{error:#}"), "a part ended with an error");
+            Err(Failure::Halt(format!("the {part} ended: {error:#}")).into())
+        }
+        Ok((_, Ok(()))) => Ok(()),
+        Err(panic) => Err(Failure::Halt(format!("a part panicked: {panic}")).into()),
+    }
+}
+
+/// The router is ready once it has replayed what lay on the log when it started.
+async fn tell_caught_up(
+    router: yiwang_router::Handle,
+    readiness: Arc<Readiness>,
+    stop: CancellationToken,
+) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    while !router.is_caught_up() {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = stop.cancelled() => return,
+        }
+    }
+    readiness.reached("router");
+}
+
+fn unavailable(error: impl std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    Failure::Unavailable(text)
+}
+
+fn tell_start(config: &Config, roles: &[Role], addresses: Addresses) {
+    let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+    tracing::info!(
+        roles = roles.join(","),
+        mqtt = addresses.mqtt.map(|address| address.to_string()),
+        grpc = addresses.grpc.map(|address| address.to_string()),
+        http = config.raw.http.listen,
+        data = %config.raw.data.display(),
+        "yiwang is running"
+    );
+}
+
+/// Opens the store; one that is away is waited for, a wrong setting is not.
+async fn open_store(
+    config: &Config,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> anyhow::Result<Store> {
+    let settings = settings::store(config)?;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match Store::open(&settings).await {
+            Ok(store) => {
+                readiness.reached("store");
+                return Ok(store);
+            }
+            Err(error) if error.action() == yiwang_store::Action::Retry => {
+                let text = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(error = text, "the store cannot be reached; trying again");
+                readiness.wait(
+                    "store",
+                    format!("it cannot be reached ({text}); start it, or set store.url"),
+                );
+            }
+            Err(error) => return Err(unavailable(error).into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+            () = stop.cancelled() => return Err(Failure::Unavailable("stopped before the store was reached".into()).into()),
+        }
+    }
+}
+
+async fn open_log(
+    config: &Config,
+    store: Option<&Store>,
+    readiness: &Readiness,
+    stop: &CancellationToken,
+) -> anyhow::Result<Log> {
+    readiness.wait("log", "it is being opened");
+    let opened = settings::open_log(config, store);
+    let log = tokio::select! {
+        log = opened => log?,
+        () = stop.cancelled() => return Err(Failure::Unavailable("stopped before the log was open".into()).into()),
+    };
+    readiness.reached("log");
+    Ok(log)
+}

@@ -1,0 +1,224 @@
+//! From the configuration file to what each crate is told. No value is made up here that is not a named default.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use yiwang_gateway::{Clock, Deps, Directory, Pepper};
+use yiwang_log::{EmbeddedConfig, Floor, Log, Retention, TopicSpec};
+use yiwang_store::Store;
+
+use crate::bundle::Bundle;
+use crate::config::{Config, LogKind, secret};
+use crate::exit::Failure;
+use crate::keys::Keys;
+
+/// The lease of a centre that says nothing holds others off for so long.
+const LEASE: Duration = Duration::from_secs(10);
+/// Changes stay in the outbox for streams to resume.
+const OUTBOX_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// The program's version and, where it was built from a checkout, its commit.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " ", env!("YIWANG_COMMIT"));
+
+/// The topics of the hub: name, readers whose position bounds retention.
+const STREAMS: [(&str, &[&str]); 7] = [
+    ("raw", &[yiwang_router::GROUP]),
+    ("readings", &[]),
+    ("signals", &["centre"]),
+    ("lifecycle", &[]),
+    ("quarantine", &[]),
+    ("incidents", &[]),
+    ("commands", &[]),
+];
+
+/// The topics as the log is asked to open them.
+pub fn topics(config: &Config) -> Vec<TopicSpec> {
+    let log = &config.raw.log;
+    let retention = Retention {
+        bytes_max: log.retention_bytes_max,
+        age_max: Duration::from_secs(log.retention_age_hours_max * 3_600),
+    };
+    let stream = |(name, readers): (&str, &[&str])| TopicSpec {
+        retention,
+        ..TopicSpec::stream(name, log.partitions, readers)
+    };
+    let mut topics: Vec<_> = STREAMS.into_iter().map(stream).collect();
+    topics.push(TopicSpec::compacted("state", log.partitions));
+    topics
+}
+
+/// The same and the intake topics, which keep their own names.
+#[cfg(feature = "kafka")]
+fn kafka_topics(config: &Config) -> Vec<TopicSpec> {
+    let intake = config.raw.intake.kafka.iter().flat_map(|kafka| &kafka.topics);
+    topics(config)
+        .into_iter()
+        .chain(intake.map(|name| TopicSpec::stream(name, config.raw.log.partitions, &[])))
+        .collect()
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(config: &Config) -> yiwang_log::KafkaConfig {
+    let raw = &config.raw.log.kafka;
+    yiwang_log::KafkaConfig {
+        client_id: format!("yiwang-{}", std::process::id()),
+        prefix: raw.topic_prefix.clone(),
+        replication: raw.replication,
+        min_insync: raw.min_insync_replicas,
+        queue_bytes_max: usize::try_from(raw.buffer_bytes_max).unwrap_or(usize::MAX),
+        ..yiwang_log::KafkaConfig::new(&raw.brokers)
+    }
+}
+
+/// Folder of the embedded log.
+pub fn log_folder(config: &Config) -> PathBuf {
+    config.raw.data.join("log")
+}
+
+/// Opens the log. The store's read positions are floors below which the log may not have lost anything.
+///
+/// # Errors
+/// [`Failure::Unavailable`] with the log's own words.
+pub async fn open_log(config: &Config, store: Option<&Store>) -> anyhow::Result<Log> {
+    let unavailable = |error: yiwang_log::Error| Failure::Unavailable(error.to_string());
+    match config.raw.log.kind {
+        LogKind::Embedded => {
+            let mut embedded = embedded(config)?;
+            if let Some(store) = store {
+                let positions = store
+                    .positions("signals")
+                    .await
+                    .context("failed to read the centre's position")?;
+                embedded.floors = positions
+                    .into_iter()
+                    .map(|at| Floor {
+                        topic: "signals".to_owned(),
+                        partition: at.partition,
+                        seq: at.seq,
+                        known_from: "the store".to_owned(),
+                    })
+                    .collect();
+            }
+            Ok(Log::open_embedded(embedded, topics(config)).map_err(unavailable)?)
+        }
+        #[cfg(feature = "kafka")]
+        LogKind::Kafka => {
+            Ok(Log::open_kafka(kafka(config), kafka_topics(config)).await.map_err(unavailable)?)
+        }
+        #[cfg(not(feature = "kafka"))]
+        LogKind::Kafka => {
+            Err(Failure::Config("log.kind = \"kafka\" needs a build with --features kafka".into())
+                .into())
+        }
+    }
+}
+
+/// The embedded log's settings; its folder is made.
+///
+/// # Errors
+/// [`Failure::Unavailable`] if the folder cannot be made.
+pub fn embedded(config: &Config) -> anyhow::Result<EmbeddedConfig> {
+    let folder = log_folder(config);
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        Failure::Unavailable(format!(
+            "failed to make {}: {error}; set data or its permissions",
+            folder.display()
+        ))
+    })?;
+    Ok(EmbeddedConfig::new(folder))
+}
+
+/// The store's settings.
+///
+/// # Errors
+/// [`Failure::Config`] for a secret that cannot be read.
+pub fn store(config: &Config) -> anyhow::Result<yiwang_store::Config> {
+    let limits = yiwang_store::Limits {
+        connections_max: config.raw.store.connections_max,
+        ..yiwang_store::Limits::default()
+    };
+    let url = &config.raw.store.url;
+    if url.is_empty() {
+        let folder = config.raw.data.join("store");
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            Failure::Unavailable(format!(
+                "failed to make {}: {error}; set data or its permissions",
+                folder.display()
+            ))
+        })?;
+        return Ok(yiwang_store::Config::Sqlite { path: folder.join("yiwang.db"), limits });
+    }
+    // A URL with a password in it is itself a secret: it may be given by reference.
+    let reference = url.starts_with("file:") || url.starts_with("env:");
+    let url = if reference { secret(url, config.raw.profile)? } else { url.clone() };
+    Ok(yiwang_store::Config::Postgres { url, limits })
+}
+
+/// The centre's settings.
+pub fn centre(config: &Config, keys: &Keys) -> yiwang_centre::Config {
+    let raw = &config.raw.centre;
+    yiwang_centre::Config {
+        name: format!("{}-{}", hostname(), std::process::id()),
+        listen: raw.listen,
+        batch_signals_max: raw.batch_signals_max,
+        unsent_changes_max: raw.unsent_changes_max,
+        unsent_bytes_max: raw.unsent_bytes_max,
+        heartbeat: Duration::from_secs(raw.heartbeat_seconds),
+        streams_max: raw.streams_max,
+        lease: LEASE,
+        outbox_age_max: OUTBOX_AGE_MAX,
+        token_key: keys.token,
+        build: BUILD.to_owned(),
+    }
+}
+
+/// The router's settings.
+pub fn router(config: &Config) -> yiwang_router::Config {
+    let raw = &config.raw.router;
+    yiwang_router::Config {
+        batch: yiwang_log::BatchLimit {
+            records_max: raw.batch_records_max,
+            bytes_max: raw.batch_bytes_max,
+        },
+        in_flight_max: raw.inflight_batches_max,
+        snapshot_every: Duration::from_secs(raw.snapshot_seconds),
+        snapshot_records_max: raw.snapshot_records,
+        cloud_events: config.raw.log.kind == LogKind::Kafka,
+    }
+}
+
+/// The gateway's settings, checked by the gateway itself.
+///
+/// # Errors
+/// [`Failure::Config`] in the gateway's words.
+pub fn gateway(config: &Config) -> anyhow::Result<yiwang_gateway::Config> {
+    let mut raw = config.raw.intake.clone();
+    for source in &mut raw.subscribe {
+        source.password =
+            source.password.as_deref().map(|it| secret(it, config.raw.profile)).transpose()?;
+    }
+    let checked = yiwang_gateway::Config::try_from(raw);
+    checked.map_err(|error| Failure::Config(error.to_string()).into())
+}
+
+/// What the gateway works with: the log, and the devices with sealed secrets.
+///
+/// # Errors
+/// If the pepper is unusable.
+pub fn gateway_deps(log: &Log, bundle: &Bundle, keys: &Keys) -> anyhow::Result<Deps> {
+    let pepper = Pepper::new(&keys.pepper).context("DATA/keys/pepper is unusable")?;
+    let directory = Directory::of(Arc::clone(&bundle.registry), pepper);
+    Ok(Deps {
+        log: log.clone(),
+        directory: Arc::new(ArcSwap::from_pointee(directory)),
+        clock: Clock::default(),
+    })
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "centre".to_owned(), |it| it.trim().to_owned())
+}
