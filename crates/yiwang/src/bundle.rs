@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use yiwang_core::district::{District, FileSet, Tier, UnitKind};
+use yiwang_core::incident::Terms;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::registry::Registry;
 use yiwang_gateway::Pepper;
@@ -22,6 +23,8 @@ pub struct Bundle {
     pub district: Arc<District>,
     /// Products and devices.
     pub registry: Arc<Registry>,
+    /// Rungs of clocks and limits of requests.
+    pub terms: Arc<Terms>,
     /// The same with the compiled rules, for the router.
     pub router: Arc<yiwang_router::Bundle>,
 }
@@ -52,8 +55,11 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
     let mut bundle = None;
     if let Some(district) = district {
         if config.raw.profile == Profile::Production {
-            forbid_synthetic(&district, &mut problems);
+            forbid_demo(config, &district, &mut problems);
         }
+        let (terms, found) = Terms::load(&district_files, &district);
+        problems.extend(found);
+        problems.extend(district.calendar_warnings(jiff::Timestamp::now().as_millisecond()));
         let (registry, found) = Registry::load(&device_files, Arc::clone(&district));
         problems.extend(found);
         if let Some(mut registry) = registry {
@@ -64,7 +70,12 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
             let (router, found) =
                 yiwang_router::Bundle::new(&district_files, &device_files, Arc::clone(&registry));
             problems.extend(found);
-            bundle = router.map(|router| Bundle { district, registry, router });
+            bundle = router.zip(terms.map(Arc::new)).map(|(router, terms)| Bundle {
+                district,
+                registry,
+                terms,
+                router,
+            });
         }
     }
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
@@ -106,7 +117,17 @@ fn count(district: &District) -> BTreeMap<&'static str, usize> {
     counts
 }
 
-fn forbid_synthetic(district: &District, problems: &mut Vec<Problem>) {
+fn forbid_demo(config: &Config, district: &District, problems: &mut Vec<Problem>) {
+    if crate::fleet::members(config, 1).is_ok() {
+        problems.push(Problem {
+            severity: Severity::Error,
+            code: "SECRET_IN_PRODUCTION",
+            file: "devices".to_owned(),
+            line: 0,
+            message: "a device list holds a plain secret, and the profile is production".to_owned(),
+            remedy: "register devices with sealed secrets, or set profile = \"demo\"".to_owned(),
+        });
+    }
     if let Some(unit) = district.units().find(|unit| unit.is_synthetic()) {
         problems.push(Problem {
             severity: Severity::Error,

@@ -146,8 +146,12 @@ impl Assembly {
     ) -> anyhow::Result<Option<SocketAddr>> {
         let district = Arc::new(ArcSwap::new(Arc::clone(&self.bundle.district)));
         self.sources.set_store(store.clone());
-        let works_with =
-            yiwang_centre::Parts { log: self.log.clone(), store, district, terms: Arc::default() };
+        let works_with = yiwang_centre::Parts {
+            log: self.log.clone(),
+            store,
+            district,
+            terms: Arc::clone(&self.bundle.terms),
+        };
         let listener =
             yiwang_centre::bind(self.config.raw.centre.listen).await.map_err(unavailable)?;
         let address = listener.local_addr().ok();

@@ -106,7 +106,12 @@ pub async fn open_log(config: &Config, store: Option<&Store>) -> anyhow::Result<
         }
         #[cfg(feature = "kafka")]
         LogKind::Kafka => {
-            Ok(Log::open_kafka(kafka(config), kafka_topics(config)).await.map_err(unavailable)?)
+            let log =
+                Log::open_kafka(kafka(config), kafka_topics(config)).await.map_err(unavailable)?;
+            for finding in log.check().await.map_err(unavailable)? {
+                tracing::warn!(finding, "a setting of Kafka is weaker than the promise needs");
+            }
+            Ok(log)
         }
         #[cfg(not(feature = "kafka"))]
         LogKind::Kafka => {

@@ -24,9 +24,10 @@ pub(crate) const CATEGORIES: &str = "categories.yaml";
 pub(crate) const POLICIES: &str = "policies.yaml";
 pub(crate) const AREAS: &str = "areas.yaml";
 pub(crate) const ASSETS: &str = "assets.tsv";
+pub(crate) const TERMS: &str = "terms.yaml";
 
 /// Every file that a district may have beside the layers that areas.yaml names.
-pub(crate) const KNOWN: [&str; 11] = [
+pub(crate) const KNOWN: [&str; 12] = [
     DISTRICT,
     COMMITTEES,
     UNITS,
@@ -38,6 +39,7 @@ pub(crate) const KNOWN: [&str; 11] = [
     POLICIES,
     AREAS,
     ASSETS,
+    TERMS,
 ];
 
 /// A place in a file; line 0 means the file as a whole.

@@ -12,6 +12,8 @@ pub mod changes;
 
 pub mod terms;
 
+mod terms_file;
+
 pub mod machine;
 
 pub mod clock;

@@ -29,6 +29,23 @@ pub enum RungAct {
     NextApprover,
 }
 
+impl RungAct {
+    /// The word of the file.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "WARN" => Self::Warn,
+            "CLIMB" => Self::Climb,
+            "TELL_DESK" => Self::TellDesk,
+            "TELL_ABOVE" => Self::TellAbove,
+            "OVERDUE" => Self::Overdue,
+            "OVERDUE_MORE" => Self::OverdueMore,
+            "NEXT_APPROVER" => Self::NextApprover,
+            _ => return None,
+        })
+    }
+}
+
 /// One rung: which clocks, at which share of their budget, what, how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rung {
