@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -13,12 +14,18 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
+use crate::ledger::Sources;
+use crate::metrics;
 use crate::node::Readiness;
+
+/// How long the metrics wait for the counters of the ledger.
+const LEDGER_WAIT_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct Shared {
     metrics: PrometheusHandle,
     readiness: Arc<Readiness>,
+    sources: Sources,
 }
 
 /// Binds the listener.
@@ -41,13 +48,14 @@ pub async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
     readiness: Arc<Readiness>,
+    sources: Sources,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
-        .with_state(Shared { metrics, readiness });
+        .with_state(Shared { metrics, readiness, sources });
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
 }
@@ -67,6 +75,12 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn render(State(shared): State<Shared>) -> Response {
+    // A store or broker that is away must not take the other metrics with it.
+    match tokio::time::timeout(LEDGER_WAIT_MAX, shared.sources.counters()).await {
+        Ok(Ok(counters)) => metrics::record_ledger(&counters),
+        Ok(Err(error)) => tracing::debug!(%error, "the ledger cannot be counted now"),
+        Err(_) => tracing::debug!("the ledger cannot be counted in time"),
+    }
     shared.metrics.run_upkeep();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (kind, shared.metrics.render()).into_response()

@@ -17,6 +17,7 @@ mod http;
 mod keys;
 mod ledger;
 mod logs;
+mod metrics;
 mod node;
 mod screen;
 mod settings;

@@ -94,7 +94,7 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
     }
     let sources = Sources::default();
     let mut parts = Running::new();
-    serve_http(&config, &readiness, &stop, &mut parts).await?;
+    serve_http(&config, &readiness, &sources, &stop, &mut parts).await?;
     let store = match roles.contains(&Role::Centre) {
         true => Some(open_store(&config, &readiness, &stop).await?),
         false => None,
@@ -197,6 +197,7 @@ impl Assembly {
 async fn serve_http(
     config: &Config,
     readiness: &Arc<Readiness>,
+    sources: &Sources,
     stop: &CancellationToken,
     parts: &mut Running,
 ) -> anyhow::Result<()> {
@@ -206,7 +207,8 @@ async fn serve_http(
     }
     let address = config.raw.http.listen.parse().context("http.listen was checked before")?;
     let listener = http::bind(address).await?;
-    let serving = http::serve(listener, metrics, Arc::clone(readiness), stop.clone());
+    let serving =
+        http::serve(listener, metrics, Arc::clone(readiness), sources.clone(), stop.clone());
     parts.spawn(async { ("http", serving.await) });
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The program's own log lines and the metrics recorder. Names of metrics live in the crates that count.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -20,6 +22,7 @@ pub fn start_lines(config: &Telemetry) -> anyhow::Result<()> {
         Failure::Config(format!("failed to read telemetry.filter = \"{}\": {error}", config.filter))
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let started = match config.format {
         LineFormat::Text => lines.with_target(false).try_init(),
         LineFormat::Json => lines.json().flatten_event(true).try_init(),
@@ -36,6 +39,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .set_buckets(&SECONDS_BUCKETS)
         .and_then(PrometheusBuilder::install_recorder)
         .context("failed to start metrics")?;
+    crate::metrics::describe();
     yiwang_gateway::describe();
     yiwang_router::metrics::describe();
     yiwang_centre::describe();
