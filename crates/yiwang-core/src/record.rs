@@ -162,7 +162,7 @@ pub struct Signal {
     pub severity: AlarmSeverity,
     /// Device time of the edge, ms UTC.
     pub time: Millis,
-    /// Since when the condition holds, ms UTC.
+    /// Since when the condition holds, ms UTC; of a report, when its sender says it was seen, else 0.
     pub since: Millis,
     /// When the hub received what caused it, ms UTC.
     pub received_at: Millis,

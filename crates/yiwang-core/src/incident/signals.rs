@@ -410,11 +410,13 @@ fn group_key(policy: &Policy, category: &str, signal: &Signal, spotted: &Spotted
     hasher.finish()
 }
 
-/// What a signal says, without when we got it: a repeat has the same digest.
+/// What a signal says, without when we got it: a repeat has the same digest. The time of a report is
+/// ours when its sender gave none; `since` then holds nothing, and what was given otherwise.
 #[must_use]
 pub fn digest(signal: &Signal) -> Id {
     let point = signal.point.map_or((0, 0), |point| (point.lon_e6, point.lat_e6));
-    let time: [Millis; 2] = [signal.time, signal.since];
+    let told = if signal.kind == SignalKind::Report { 0 } else { signal.time };
+    let time: [Millis; 2] = [told, signal.since];
     Hasher::new()
         .text(signal.kind.as_str())
         .text(&signal.alarm_key)
