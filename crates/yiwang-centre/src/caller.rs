@@ -73,13 +73,15 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
 
 /// A failure of ours: the caller may try again with the same `request_id`.
 pub(crate) fn failed(error: &Error) -> Status {
-    tracing::warn!(%error, "a call could not be served");
+    tracing::warn!(error = error.chain(), "a call could not be served");
     match error {
         Error::Store(store) if store.action() == yiwang_store::Action::Retry => status(
             Code::Unavailable,
             "STORE_UNAVAILABLE",
             "the store is away; try again with the same request_id",
         ),
+        Error::Busy => status(Code::ResourceExhausted, "BUSY", error.to_string()),
+        Error::Stopped => status(Code::Unavailable, "STOPPING", "the centre stops; try again"),
         Error::Fenced => {
             status(Code::Unavailable, "NOT_ACTIVE", "another centre is active; connect again")
         }

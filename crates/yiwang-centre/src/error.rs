@@ -26,12 +26,45 @@ pub enum Error {
     /// The log failed in a way that waiting does not cure.
     #[error("failed to use the log")]
     Log(#[from] yiwang_log::Error),
+    /// Told to stop before it was done: nothing of it was written.
+    #[error("told to stop before it was done")]
+    Stopped,
+    /// So many transactions wait that this one was not begun.
+    #[error("too many transactions wait for the store; try again with the same request_id")]
+    Busy,
     /// Durability is in doubt.
     #[error("{0}")]
     Halt(String),
     /// The gRPC server ended.
     #[error("failed to serve gRPC")]
     Serve(#[from] tonic::transport::Error),
+}
+
+impl Error {
+    /// Whether it passes by itself.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Store(error) => error.action() == store::Action::Retry,
+            Self::Log(error) => error.action() == yiwang_log::Action::Retry,
+            _ => false,
+        }
+    }
+
+    /// Whether it may have been committed all the same.
+    pub(crate) fn in_doubt(&self) -> bool {
+        matches!(self, Self::Store(store::Error::InDoubt { .. }))
+    }
+
+    /// The error with its causes, for a line of the log.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text = format!("{text}: {inner}");
+            cause = inner.source();
+        }
+        text
+    }
 }
 
 impl From<store::Error> for Error {

@@ -3,17 +3,20 @@
 //! One task reads what was committed, in order and without a gap, and hands it to whoever listens. A listener that
 //! falls behind the ring reads the outbox itself; nothing is ever skipped.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::District;
+use yiwang_core::record::Millis;
 use yiwang_proto::incident::v1;
 use yiwang_proto::view::{self, Shown};
 use yiwang_store::{Action, OutboxEntry, Store};
 
 use crate::Error;
+use crate::writer::Writer;
 
 /// Changes that listeners may be behind before they read the outbox themselves.
 const RING_MAX: usize = 8_192;
@@ -26,12 +29,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) row: yiwang_core::incident::OutboxRow,
+    /// When the signal behind it was received, until the first stream has taken it.
+    arrival: AtomicI64,
     view: OnceLock<v1::Incident>,
 }
 
 impl Entry {
-    pub(crate) fn new(entry: OutboxEntry) -> Self {
-        Self { seq: entry.seq, row: entry.row, view: OnceLock::new() }
+    pub(crate) fn new(entry: OutboxEntry, arrival: Option<Millis>) -> Self {
+        let arrival = AtomicI64::new(arrival.unwrap_or_default());
+        Self { seq: entry.seq, row: entry.row, arrival, view: OnceLock::new() }
+    }
+
+    /// When the signal behind it was received: told once, to the first stream.
+    pub(crate) fn take_arrival(&self) -> Option<Millis> {
+        Some(self.arrival.swap(0, Ordering::Relaxed)).filter(|at| *at != 0)
     }
 
     /// The incident at this version, made once for all streams.
@@ -49,23 +60,23 @@ impl Entry {
 #[derive(Clone)]
 pub(crate) struct Feed {
     store: Store,
+    writer: Arc<Writer>,
     committed: watch::Receiver<u64>,
     ring: broadcast::Sender<Arc<Entry>>,
     head: Arc<watch::Sender<u64>>,
 }
 
 impl Feed {
-    pub(crate) async fn open(
-        store: &Store,
-        committed: watch::Receiver<u64>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(store: &Store, writer: &Arc<Writer>) -> Self {
+        let committed = writer.committed();
         let head = *committed.borrow();
-        Ok(Self {
+        Self {
             store: store.clone(),
+            writer: Arc::clone(writer),
             committed,
             ring: broadcast::Sender::new(RING_MAX),
             head: Arc::new(watch::Sender::new(head)),
-        })
+        }
     }
 
     /// Everything that is committed from now on.
@@ -103,8 +114,9 @@ impl Feed {
         let more = page.len() == PAGE as usize;
         for entry in page {
             let seq = entry.seq;
+            let arrival = self.writer.arrival(seq);
             // Nobody listening is no fault: the entry lies in the outbox.
-            let _ = self.ring.send(Arc::new(Entry::new(entry)));
+            let _ = self.ring.send(Arc::new(Entry::new(entry, arrival)));
             self.head.send_replace(seq);
         }
         Ok(more)

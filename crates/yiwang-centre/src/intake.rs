@@ -1,11 +1,13 @@
 //! Reads signals and hands them to the writer; says "done" to the log only when they are committed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yiwang_core::record::{AlarmSeverity, Signal, SignalKind};
 use yiwang_log::{BatchLimit, Event, Position, Reader, Records, Start};
 
+use crate::retry::retry;
 use crate::writer::Writer;
 use crate::{Config, Error, Parts, metrics};
 
@@ -13,6 +15,8 @@ const TOPIC: &str = "signals";
 const GROUP: &str = "centre";
 /// Bytes of one read.
 const BYTES_MAX: usize = 1 << 20;
+/// Before a read that failed is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(
     config: Arc<Config>,
@@ -20,21 +24,30 @@ pub(crate) async fn run(
     writer: Arc<Writer>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let mut reader = open(&parts).await?;
+    let mut reader = retry(&stop, || open(&parts)).await?;
     let committer = reader.committer();
-    let mut behind = Behind::measure(&parts).await?;
+    let mut behind = retry(&stop, || Behind::measure(&parts)).await?;
     behind.tell(&writer);
     let limit = BatchLimit { records_max: config.batch_signals_max, bytes_max: BYTES_MAX };
     loop {
         let event = tokio::select! {
-            event = reader.next(limit) => event?,
+            event = reader.next(limit) => event.map_err(Error::from),
             () = stop.cancelled() => return Ok(()),
+        };
+        let event = match event {
+            Err(error) if error.passes() => {
+                tracing::warn!(error = error.chain(), "failed to read signals; reading again");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            event => event?,
         };
         let records = match event {
             Event::Records(records) if records.is_empty() => return Ok(()),
             Event::Records(records) => records,
             Event::Assigned(partitions) => {
-                place(&parts, &mut reader, &partitions).await?;
+                let stored = retry(&stop, || positions(&parts)).await?;
+                place(&stored, &mut reader, &partitions)?;
                 continue;
             }
             Event::Revoked(_) => continue,
@@ -44,8 +57,10 @@ pub(crate) async fn run(
         let position =
             yiwang_store::Position { epoch: end.epoch, partition: end.partition, seq: end.seq };
         writer.signals(&signals, Some(position)).await?;
-        // Only bounds retention: the truth is the position in the store.
-        committer.commit(end).await?;
+        // Only bounds retention: the truth is the position in the store, so a failure costs nothing.
+        if let Err(error) = committer.commit(end).await {
+            tracing::warn!(%error, "failed to tell the log how far signals are done");
+        }
         behind.reached(end);
         behind.tell(&writer);
     }
@@ -57,11 +72,9 @@ async fn open(parts: &Parts) -> Result<Reader, Error> {
 }
 
 /// After an assignment the reader goes to where the store says, whatever the group's own offset is.
-async fn place(parts: &Parts, reader: &mut Reader, partitions: &[u16]) -> Result<(), Error> {
-    for position in positions(parts).await? {
-        if partitions.contains(&position.partition) {
-            reader.seek(position)?;
-        }
+fn place(stored: &[Position], reader: &mut Reader, partitions: &[u16]) -> Result<(), Error> {
+    for position in stored.iter().filter(|at| partitions.contains(&at.partition)) {
+        reader.seek(*position)?;
     }
     Ok(())
 }

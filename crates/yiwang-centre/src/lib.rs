@@ -9,9 +9,12 @@ mod caller;
 mod error;
 mod feed;
 mod intake;
+mod lease;
 mod metrics;
 mod relay;
+mod reload;
 mod reports;
+mod retry;
 mod services;
 mod time;
 mod timers;
@@ -100,14 +103,39 @@ pub async fn run(
     ready: OnReady,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let writer = match Writer::open(&config, &parts, &stop).await {
+        Ok(writer) => Arc::new(writer),
+        Err(Error::Stopped) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // Loops that stop may still write: the lease is kept until the last of them has ended.
+    let ended = tokio::select! {
+        ended = run_loops(config, parts, Arc::clone(&writer), (listener, further), ready, stop.clone()) => ended,
+        lost = writer.keep_lease() => {
+            stop.cancel();
+            Err(lost)
+        }
+    };
+    if !matches!(ended, Err(Error::Fenced)) {
+        writer.close().await;
+    }
+    ended
+}
+
+async fn run_loops(
+    config: Config,
+    parts: Parts,
+    writer: Arc<Writer>,
+    (listener, further): (TcpListener, Routes),
+    ready: OnReady,
+    stop: CancellationToken,
+) -> Result<(), Error> {
     let config = Arc::new(config);
-    let writer = Arc::new(Writer::open(&config, &parts, &stop).await?);
-    let feed = feed::Feed::open(&parts.store, writer.committed()).await?;
+    let feed = feed::Feed::new(&parts.store, &writer);
     let address =
         listener.local_addr().map_err(|source| Error::Listen { address: config.listen, source })?;
 
     let mut loops = JoinSet::new();
-    loops.spawn(writer::keep_lease(Arc::clone(&writer), stop.clone()));
     loops.spawn(intake::run(Arc::clone(&config), parts.clone(), Arc::clone(&writer), stop.clone()));
     loops.spawn(timers::run(
         Arc::clone(&config),
@@ -123,9 +151,11 @@ pub async fn run(
 
     let mut first = Ok(());
     while let Some(ended) = loops.join_next().await {
-        let ended = ended.unwrap_or_else(|panic| {
-            Err(Error::Halt(format!("a loop of the centre panicked: {panic}")))
-        });
+        let ended = match ended {
+            Ok(Err(Error::Stopped)) => Ok(()),
+            Ok(ended) => ended,
+            Err(panic) => Err(Error::Halt(format!("a loop of the centre panicked: {panic}"))),
+        };
         if first.is_ok() {
             first = ended;
         }

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use yiwang_log::{Batch, Route};
 use yiwang_store::{Action, Cursor, OutboxEntry, Store};
 
 use crate::feed::Feed;
+use crate::retry::retry;
 use crate::writer::Writer;
 use crate::{Error, Parts};
 
@@ -30,7 +32,9 @@ pub(crate) async fn run(
         .topic(TOPIC)
         .ok_or_else(|| Error::Halt(format!("the log has no topic {TOPIC}")))?;
     let mut news = feed.listen();
-    let mut cursor = start(&parts.store, &writer).await?;
+    let mut cursor = retry(&stop, || start(&parts.store, &writer)).await?;
+    // Kept every second, not with every page: what is told again after a crash costs less than a transaction here.
+    let mut kept = (cursor.seq, Instant::now());
     loop {
         let page = match parts.store.outbox_after(cursor.seq, PAGE).await {
             Ok(page) => page,
@@ -46,17 +50,27 @@ pub(crate) async fn run(
                     yiwang_proto::change_to_bytes(i64::try_from(*seq).unwrap_or(i64::MAX), row);
                 batch.push(topic, Route::Key { hash }, &key, &[], &value);
             }
-            log.append(batch).await?.safe().await?;
+            let safe = async { log.append(batch).await?.safe().await };
+            // A full log is waited for, but not for ever.
+            tokio::select! {
+                safe = safe => safe?,
+                () = stop.cancelled() => return keep(&parts.store, &cursor).await,
+            };
             cursor.seq = last.seq;
             cursor.seen_at = writer.now();
+        }
+        if cursor.seq != kept.0 && kept.1.elapsed() >= LOOK_EVERY {
             keep(&parts.store, &cursor).await?;
+            kept = (cursor.seq, Instant::now());
+        }
+        if !page.is_empty() {
             continue;
         }
         tokio::select! {
             // Lagging behind the ring only means that there is news.
             _ = news.recv() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return keep(&parts.store, &cursor).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use yiwang_proto::view;
 use crate::caller;
 
 /// Longest text of a report, in bytes.
-const TEXT_BYTES_MAX: usize = 8 << 10;
+const TEXT_BYTES_MAX: usize = 4 << 10;
 /// Longest request id, in bytes.
 const ID_BYTES_MAX: usize = 128;
 
@@ -28,7 +28,7 @@ pub(crate) fn to_signal(
         return Err(caller::bad_argument("request_id", what));
     }
     if request.text.len() > TEXT_BYTES_MAX {
-        return Err(caller::bad_argument("text", "more than 8 KiB"));
+        return Err(caller::bad_argument("text", "more than 4 KiB"));
     }
     let place = match request.place.as_str() {
         "" => None,
@@ -52,7 +52,9 @@ pub(crate) fn to_signal(
             view::millis(time).ok_or_else(|| caller::bad_argument("event_time", "not a time"))?
         }
     };
-    let severity = v1::Severity::try_from(request.severity).ok().and_then(|wire| wire.to_core());
+    let severity = v1::Severity::try_from(request.severity)
+        .map_err(|_| caller::bad_argument("severity", "an unknown one"))?
+        .to_core();
     Ok(Signal {
         source: format!("partner/{unit}"),
         event_id: request.request_id,
@@ -61,7 +63,8 @@ pub(crate) fn to_signal(
         category: request.category,
         severity: severity.unwrap_or(AlarmSeverity::Minor),
         time,
-        since: time,
+        // Part of the digest, unlike our own clock: the same report is the same when it comes again.
+        since: if request.event_time.is_some() { time } else { 0 },
         received_at: now,
         device: String::new(),
         asset,

@@ -18,6 +18,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const DUE_MAX: u32 = 256;
 /// Rows removed in one transaction.
 const PRUNE_MAX: u32 = 5_000;
+/// Such transactions in a row, others coming in between.
+const PRUNE_TIMES: u32 = 20;
 /// Answers of commands are kept this long (incidents, section 2.4).
 const COMMANDS_AGE: Duration = Duration::from_secs(8 * 86_400);
 
@@ -37,25 +39,27 @@ pub(crate) async fn run(
     let mut prune = tokio::time::interval(PRUNE_EVERY);
     loop {
         tokio::select! {
-            _ = look.tick() => fire(&store, &writer).await?,
+            _ = look.tick() => while fire(&store, &writer).await? && !stop.is_cancelled() {},
             _ = prune.tick() => remove_old(&config, &store, &writer).await,
             () = stop.cancelled() => return Ok(()),
         }
     }
 }
 
-async fn fire(store: &Store, writer: &Writer) -> Result<(), Error> {
+/// Fires what is due; whether there may be more.
+async fn fire(store: &Store, writer: &Writer) -> Result<bool, Error> {
     let due = match store.due_clocks(writer.now(), DUE_MAX).await {
         Ok(clocks) => clocks,
         Err(error) if error.action() == yiwang_store::Action::Retry => {
             tracing::warn!(%error, "failed to look for due clocks; looking again");
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(error.into()),
     };
     if due.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let full = due.len() == DUE_MAX as usize;
     let due: Vec<_> = due
         .iter()
         .map(|clock| Due {
@@ -64,7 +68,11 @@ async fn fire(store: &Store, writer: &Writer) -> Result<(), Error> {
             generation: clock.generation,
         })
         .collect();
-    writer.fire(&due).await.map(|_| ())
+    let fired = writer.fire(&due).await?;
+    if fired == 0 {
+        tracing::warn!(clocks = due.len(), "clocks are due whose rungs are not in the terms");
+    }
+    Ok(full && fired > 0)
 }
 
 /// Removing can wait: a failure is told and tried again a minute later.
@@ -73,13 +81,22 @@ async fn remove_old(config: &Config, store: &Store, writer: &Writer) {
     let ages = [(Prune::Outbox, config.outbox_age_max), (Prune::Commands, COMMANDS_AGE)];
     for (what, age) in ages {
         let before = now - i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2);
-        let removed = async {
-            let mut tx = store.begin(None).await?;
-            tx.prune(what, before, PRUNE_MAX).await?;
-            tx.commit().await
-        };
-        if let Err(error) = removed.await {
-            tracing::warn!(?what, %error, "failed to remove old rows");
+        for _ in 0..PRUNE_TIMES {
+            match remove(store, what, before).await {
+                Ok(removed) if removed < u64::from(PRUNE_MAX) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(?what, %error, "failed to remove old rows");
+                    break;
+                }
+            }
         }
     }
+}
+
+async fn remove(store: &Store, what: Prune, before: i64) -> Result<u64, yiwang_store::Error> {
+    let mut tx = store.begin(None).await?;
+    let removed = tx.prune(what, before, PRUNE_MAX).await?;
+    tx.commit().await?;
+    Ok(removed)
 }

@@ -8,6 +8,9 @@ use sha2::Sha256;
 use yiwang_core::ids::{Hasher, Id};
 
 const VERSION: u8 = 1;
+/// First byte of page tokens: the two kinds are never taken for each other.
+const PAGE_VERSION: u8 = 2;
+const PAGE_BODY: usize = 1 + 8 + 16 + 16;
 const BODY: usize = 1 + 4 + 8 + 16 + 16;
 const TAG: usize = 16;
 
@@ -104,11 +107,60 @@ impl Signer {
         Ok(Opened { audience, place })
     }
 
+    /// The token of a page of a list: goes on after a row, for one unit and filter.
+    #[must_use]
+    pub fn sign_page(&self, view: Id, after: (i64, Id)) -> Vec<u8> {
+        let mut token = Vec::with_capacity(PAGE_BODY + TAG);
+        token.push(PAGE_VERSION);
+        token.extend_from_slice(&after.0.to_be_bytes());
+        token.extend_from_slice(&after.1.to_bytes());
+        token.extend_from_slice(&view.to_bytes());
+        let tag = self.mac(&token).finalize().into_bytes();
+        token.extend_from_slice(&tag[..TAG]);
+        token
+    }
+
+    /// The view and the row of a page token.
+    ///
+    /// # Errors
+    /// [`Forged`], without saying which part was wrong.
+    pub fn read_page(&self, token: &[u8]) -> Result<(Id, (i64, Id)), Forged> {
+        let (body, tag) = token.split_at_checked(PAGE_BODY).ok_or(Forged)?;
+        self.mac(body).verify_truncated_left(tag).map_err(|_| Forged)?;
+        if tag.len() != TAG || body[0] != PAGE_VERSION {
+            return Err(Forged);
+        }
+        let id = |at: usize| {
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&body[at..at + 16]);
+            Id::from_bytes(bytes)
+        };
+        let mut at = [0; 8];
+        at.copy_from_slice(&body[1..9]);
+        Ok((id(25), (i64::from_be_bytes(at), id(9))))
+    }
+
     fn mac(&self, body: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a MAC key has any length");
         mac.update(body);
         mac
     }
+}
+
+/// Tokens as text: lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?);
+    text.as_bytes().chunks(2).map(pair).collect()
 }
 
 #[cfg(test)]
@@ -128,6 +180,23 @@ mod tests {
         let filtered = Audience::new("310118001", "screen-1", b"all");
         assert_eq!(filtered.consumer, own.consumer);
         assert_ne!(filtered.view, own.view);
+    }
+
+    #[test]
+    fn a_page_token_is_no_resume_token() {
+        let signer = Signer::new([7; 32]);
+        let view = Audience::new("310118001", "", b"open").view;
+        let row = (1_795_363_200_000, Id(42));
+        let token = signer.sign_page(view, row);
+        assert_eq!(signer.read_page(&token), Ok((view, row)));
+        assert_eq!(signer.read(&token), Err(Forged));
+        let resume = signer.sign(Audience::new("310118001", "", b"open"), PLACE);
+        assert_eq!(signer.read_page(&resume), Err(Forged));
+        for at in 0..token.len() {
+            let mut altered = token.clone();
+            altered[at] ^= 1;
+            assert_eq!(signer.read_page(&altered), Err(Forged), "byte {at}");
+        }
     }
 
     #[test]

@@ -5,15 +5,16 @@
 //! notices. Sight is membership in a change's audience, the same set that lists and snapshots filter by.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use yiwang_core::incident::{ChangeKind, Incident, State, UnitId};
+use yiwang_core::access::Authorizer;
+use yiwang_core::district::District;
+use yiwang_core::incident::{Case, ChangeKind, Incident, State, UnitId};
 use yiwang_core::record::AlarmSeverity;
 use yiwang_proto::incident::v1;
 use yiwang_proto::status;
@@ -23,11 +24,13 @@ use yiwang_store::{IncidentFilter, ListAfter, Scope};
 use crate::auth::{self, Caller};
 use crate::feed::Entry;
 use crate::services::Shared;
-use crate::token::{Audience, Place};
+use crate::token::{Audience, Place, hex};
 use crate::{caller, metrics};
 
 /// Incidents of one page of a snapshot.
 const PAGE: u32 = 256;
+/// Prefixes of one filter.
+const CATEGORIES_MAX: usize = 64;
 
 /// What a stream wants to see of what is in sight.
 #[derive(Clone, Debug)]
@@ -41,7 +44,15 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn read(wire: v1::Filter) -> Result<Self, Status> {
+    pub(crate) fn read(wire: v1::Filter, district: &District) -> Result<Self, Status> {
+        if wire.categories.len() > CATEGORIES_MAX {
+            return Err(caller::bad_argument("filter.categories", "more than 64"));
+        }
+        if !wire.subtree.is_empty() && district.unit(&wire.subtree).is_none() {
+            return Err(caller::bad_argument("filter.subtree", "no such unit"));
+        }
+        let severity = v1::Severity::try_from(wire.severity_min)
+            .map_err(|_| caller::bad_argument("filter.severity_min", "an unknown severity"))?;
         let state = |&number: &i32| v1::State::try_from(number).ok()?.to_core();
         let states = wire.states.iter().map(state).collect::<Option<_>>();
         Ok(Self {
@@ -49,9 +60,7 @@ impl Filter {
                 .ok_or_else(|| caller::bad_argument("filter.states", "an unknown state"))?,
             categories: wire.categories,
             subtree: (!wire.subtree.is_empty()).then_some(wire.subtree),
-            severity: v1::Severity::try_from(wire.severity_min)
-                .ok()
-                .and_then(|wire| wire.to_core()),
+            severity: severity.to_core(),
             joint_duty: wire.joint_duty,
             drill: wire.drill,
         })
@@ -106,10 +115,11 @@ fn below(category: &str, prefix: &str) -> bool {
 /// What goes out on a stream, and its size.
 pub(crate) type Item = Result<v1::WatchResponse, Status>;
 
-/// Counts what is queued for a reader.
+/// Counts what is queued for a reader, and holds what it is told after that.
 #[derive(Default)]
 pub(crate) struct Queued {
     bytes: AtomicUsize,
+    last: Mutex<Option<Status>>,
 }
 
 impl Queued {
@@ -118,6 +128,15 @@ impl Queued {
         if let Ok(item) = item {
             self.bytes.fetch_sub(item.encoded_len(), Ordering::AcqRel);
         }
+    }
+
+    /// How the stream ended: the reader gets it however late it reads what is queued before it.
+    pub(crate) fn take_end(&self) -> Option<Status> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn end(&self, status: Status) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 }
 
@@ -135,6 +154,8 @@ pub(crate) struct Stream {
     pub(crate) taken_over: CancellationToken,
     /// Number of the last change that was sent or passed over.
     pub(crate) sent: u64,
+    /// Number of the last change known to be acknowledged.
+    pub(crate) acked: u64,
 }
 
 /// Why a stream ended: the status its reader gets, if it still reads.
@@ -191,8 +212,7 @@ impl Stream {
         };
         if let Err(End::Status(status)) = end {
             metrics::record_cut(reason_of(&status));
-            // The queue may be full: the reader is told once it has read what is in it.
-            let _ = tokio::time::timeout(Duration::from_secs(30), self.out.send(Err(status))).await;
+            self.queued.end(status);
         }
     }
 
@@ -235,7 +255,12 @@ impl Stream {
             let cases: HashMap<_, _> =
                 store.cases(&ids).await?.into_iter().map(|case| (case.incident.id, case)).collect();
             let district = self.shared.parts.district.load_full();
-            for case in wanted.iter().filter_map(|incident| cases.get(&incident.id)) {
+            // Between the two reads one may have left: its change says so.
+            let authorizer = Authorizer::new(&district);
+            let in_sight =
+                |case: &&Case| authorizer.may_read(&self.unit, &case.incident, &case.tasks);
+            let found = wanted.iter().filter_map(|incident| cases.get(&incident.id));
+            for case in found.filter(in_sight) {
                 let shown = Shown {
                     incident: &case.incident,
                     tasks: &case.tasks,
@@ -269,7 +294,7 @@ impl Stream {
             }
             let more = page.len() == PAGE as usize;
             for entry in page {
-                let entry = Entry::new(entry);
+                let entry = Entry::new(entry, None);
                 self.sent = entry.seq;
                 if let Some(item) = self.item_of(&entry) {
                     self.wait(item).await?;
@@ -283,7 +308,6 @@ impl Stream {
 
     /// A live change: in the queue or, when that is full, the end of the stream.
     fn offer(&mut self, entry: &Entry) -> Result<(), End> {
-        let before = self.token();
         self.sent = entry.seq;
         let Some(item) = self.item_of(entry) else { return Ok(()) };
         let size = item.encoded_len();
@@ -292,14 +316,18 @@ impl Stream {
         match self.out.try_send(Ok(item)) {
             Ok(()) if !full => {
                 metrics::record_delivered(1);
-                metrics::record_latency(entry.row.at, self.shared.writer.now());
+                if let Some(arrival) = entry.take_arrival() {
+                    metrics::record_latency(arrival, self.shared.writer.now());
+                }
                 Ok(())
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(End::ReaderGone),
             _ => {
                 let text =
                     "the reader is too slow; connect again with the token of the last change read";
-                let facts = [("token", hex(&before))];
+                // What did not fit was not delivered.
+                self.sent = entry.seq - 1;
+                let facts = [("token", hex(&self.token()))];
                 let facts = facts.each_ref().map(|(name, value)| (*name, value.as_str()));
                 Err(status::status(Code::ResourceExhausted, "SLOW", text, &facts).into())
             }
@@ -335,9 +363,14 @@ impl Stream {
     async fn heartbeat(&mut self) -> Result<(), End> {
         let store = &self.shared.parts.store;
         let now = self.shared.writer.now();
-        // A revoked token ends the stream no later than this.
-        auth::unit_of(store, self.caller.token, now).await?;
-        let acked = store.cursor(&self.consumer).await?.map_or(0, |cursor| cursor.seq);
+        // A revoked token ends the stream no later than this; a store that is away ends nothing.
+        match auth::unit_of(store, self.caller.token, now).await {
+            Err(status) if status.code() == Code::Unavailable => {}
+            known => drop(known?),
+        }
+        let acked = store.cursor(&self.consumer).await;
+        let acked = acked.ok().flatten().map_or(self.acked, |cursor| cursor.seq);
+        self.acked = acked;
         let int = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
         let beat = v1::Heartbeat {
             head_seq: int(self.shared.feed.head()),
@@ -392,13 +425,4 @@ fn reason_of(status: &Status) -> &'static str {
         Code::OutOfRange => "RESYNC",
         _ => "FAILED",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

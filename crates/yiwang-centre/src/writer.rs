@@ -4,33 +4,33 @@
 //! Writes of a centre run one after another. A batch that could not be committed is computed again from what is
 //! committed; nothing of it has been shown to anybody.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::District;
 use yiwang_core::ids::Id;
 use yiwang_core::incident::{
-    Answer, Case, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session, Staged,
-    Standing, Terms, alarm_id,
+    Answer, Case, ChangeKind, Changes, Command, Done, Due, Inputs, OpenIndex, Outcome, Refusal,
+    Session, Staged, Terms,
 };
-use yiwang_core::record::Signal;
-use yiwang_store::{Action, IncidentFilter, Lease, ListAfter, Numbering, Position, Scope, Store};
+use yiwang_core::record::{Millis, Signal};
+use yiwang_store::{Lease, Numbering, Position, Store};
 
+use crate::reload::read_index;
+use crate::retry::retry;
 use crate::time::{Clock, day_of};
-use crate::{Config, Error, Parts, metrics};
+use crate::{Config, Error, Parts, lease, metrics};
 
-const LEASE_NAME: &str = "centre";
 const TOPIC: &str = "signals";
 const STAGE: &str = "centre";
-/// First and longest pause before a transaction is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// Incidents closed longer ago are not looked up for recurrence.
-const RECURRENCE_MAX_MS: i64 = 30 * 86_400_000;
-/// Rows of one page while the index is built.
-const PAGE: u32 = 1_000;
+/// A call of a person waits no longer for the transactions before it.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Receptions remembered until the feed has passed the change that they led to.
+const ARRIVALS_MAX: usize = 100_000;
 
 /// Answers of a batch of signals, in its order.
 pub type Answers = Vec<Answer>;
@@ -41,15 +41,20 @@ pub struct Writer {
     district: Arc<ArcSwap<District>>,
     terms: Arc<Terms>,
     clock: Clock,
+    lease: Lease,
     lease_for: Duration,
+    stop: CancellationToken,
     state: Mutex<State>,
     committed: watch::Sender<u64>,
     caught_up: watch::Sender<bool>,
+    /// When the signals behind changes that the feed has not passed yet were received, by number.
+    arrivals: std::sync::Mutex<HashMap<u64, Millis>>,
 }
 
 struct State {
     index: OpenIndex,
-    lease: Lease,
+    /// A commit has begun whose outcome is not known: the index may lack what it wrote.
+    doubtful: bool,
 }
 
 impl Writer {
@@ -63,21 +68,60 @@ impl Writer {
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
         let Parts { store, district, terms, .. } = parts;
-        let lease = acquire(store, &config.name, config.lease, stop).await?;
+        let lease = lease::acquire(store, &config.name, config.lease, stop).await?;
         let clock = Clock::default();
-        let index = retry(|| read_index(store, terms, clock.now())).await?;
+        let read = async {
+            let index = retry(stop, || read_index(store, terms, clock.now())).await?;
+            Ok((index, retry(stop, || store.outbox_span()).await?.head))
+        };
+        let (index, head) = lease::hold(store, &lease, config.lease, read).await?;
         metrics::record_open(index.len());
-        let head = retry(|| store.outbox_span()).await?.head;
         Ok(Self {
             store: store.clone(),
             district: Arc::clone(district),
             terms: Arc::clone(terms),
             clock,
+            lease,
             lease_for: config.lease,
-            state: Mutex::new(State { index, lease }),
+            stop: stop.clone(),
+            state: Mutex::new(State { index, doubtful: false }),
             committed: watch::Sender::new(head),
             caught_up: watch::Sender::new(false),
+            arrivals: std::sync::Mutex::default(),
         })
+    }
+
+    /// Renews the lease until it is lost.
+    pub(crate) async fn keep_lease(&self) -> Error {
+        lease::renew(&self.store, &self.lease, self.lease_for).await
+    }
+
+    /// Gives the lease back, once no transaction is under way.
+    pub(crate) async fn close(&self) {
+        let _state = self.state.lock().await;
+        lease::release(&self.store, &self.lease).await;
+    }
+
+    /// When the signal behind a change was received, if it opened an incident here; asked once.
+    pub(crate) fn arrival(&self, seq: u64) -> Option<Millis> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq)
+    }
+
+    /// The state, in accordance with the store.
+    async fn enter(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let mut state = self.state.lock().await;
+        if state.doubtful {
+            tracing::warn!("the outcome of a commit is not known; reading what the store holds");
+            state.index = read_index(&self.store, &self.terms, self.clock.now()).await?;
+            self.committed.send_replace(self.store.outbox_span().await?.head);
+            state.doubtful = false;
+        }
+        Ok(state)
+    }
+
+    /// The same for a person, who does not wait for ever.
+    async fn enter_soon(&self) -> Result<MutexGuard<'_, State>, Error> {
+        tokio::time::timeout(WAIT_MAX, self.enter()).await.map_err(|_| Error::Busy)?
     }
 
     /// Number of the newest committed change.
@@ -114,7 +158,7 @@ impl Writer {
         batch: &[Signal],
         position: Option<Position>,
     ) -> Result<Answers, Error> {
-        retry_own(|| self.try_signals(batch, position)).await
+        retry(&self.stop, || self.try_signals(batch, position)).await
     }
 
     async fn try_signals(
@@ -122,42 +166,25 @@ impl Writer {
         batch: &[Signal],
         position: Option<Position>,
     ) -> Result<Answers, Error> {
-        let mut state = self.state.lock().await;
+        let mut state = self.enter().await?;
         let district = self.district();
         let mut session = Session::new(self.inputs(&district, &state.index));
         let keys: Vec<_> = batch.iter().map(|s| (s.source.as_str(), s.event_id.as_str())).collect();
         for row in self.store.known_signals(&keys).await? {
             session.know_signal(&row);
         }
-        self.give_standing(batch, &state.index, &mut session).await?;
+        for case in self.store.cases(&session.wanted(batch)).await? {
+            session.add_case(case);
+        }
         let mut answers = Vec::with_capacity(batch.len());
         for signal in batch {
             answers.push(self.supply(&mut session, |session| session.signal(signal)).await?);
         }
         let changes = session.finish();
-        self.commit(&mut state, changes, position, &counted(&answers)).await?;
+        let received = received(batch, &answers);
+        self.commit(&mut state, changes, position, &counted(&answers), &received).await?;
         record_answers(&answers);
         Ok(answers)
-    }
-
-    /// The cases in which alarms of the batch stand, in one query instead of one each.
-    async fn give_standing(
-        &self,
-        batch: &[Signal],
-        index: &OpenIndex,
-        session: &mut Session<'_>,
-    ) -> Result<(), Error> {
-        let mut ids: Vec<Id> = batch
-            .iter()
-            .flat_map(|signal| index.alarm(alarm_id(&signal.source, &signal.alarm_key)))
-            .map(|standing: &Standing| standing.incident)
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        for case in self.store.cases(&ids).await? {
-            session.add_case(case);
-        }
-        Ok(())
     }
 
     /// A report of a partner or a citizen.
@@ -165,7 +192,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::command`].
     pub async fn report(&self, signal: &Signal) -> Result<Result<Answer, Refusal>, Error> {
-        let mut state = self.state.lock().await;
+        let mut state = self.enter_soon().await?;
         let district = self.district();
         let mut session = Session::new(self.inputs(&district, &state.index));
         for row in self.store.known_signals(&[(&signal.source, &signal.event_id)]).await? {
@@ -175,7 +202,10 @@ impl Writer {
         let changes = session.finish();
         let counts =
             answer.as_ref().map(|answer| counted(std::slice::from_ref(answer))).unwrap_or_default();
-        self.commit(&mut state, changes, None, &counts).await?;
+        self.commit(&mut state, changes, None, &counts, &HashMap::new()).await?;
+        if let Ok(answer) = &answer {
+            record_answers(std::slice::from_ref(answer));
+        }
         Ok(answer)
     }
 
@@ -184,7 +214,7 @@ impl Writer {
     /// # Errors
     /// The store's; a caller may try again with the same `request_id`.
     pub async fn command(&self, command: &Command) -> Result<Result<Done, Refusal>, Error> {
-        let mut state = self.state.lock().await;
+        let mut state = self.enter_soon().await?;
         let district = self.district();
         let mut session = Session::new(self.inputs(&district, &state.index));
         if let Some(known) = self.store.command(&command.request_id).await? {
@@ -192,7 +222,7 @@ impl Writer {
         }
         let done = self.supply(&mut session, |session| session.command(command)).await?;
         let changes = session.finish();
-        self.commit(&mut state, changes, None, &[]).await?;
+        self.commit(&mut state, changes, None, &[], &HashMap::new()).await?;
         Ok(done)
     }
 
@@ -201,11 +231,11 @@ impl Writer {
     /// # Errors
     /// [`Error::Fenced`], or a failure of the store that waiting does not cure.
     pub(crate) async fn fire(&self, due: &[Due]) -> Result<u64, Error> {
-        retry_own(|| self.try_fire(due)).await
+        retry(&self.stop, || self.try_fire(due)).await
     }
 
     async fn try_fire(&self, due: &[Due]) -> Result<u64, Error> {
-        let mut state = self.state.lock().await;
+        let mut state = self.enter().await?;
         let district = self.district();
         let mut session = Session::new(self.inputs(&district, &state.index));
         let mut ids: Vec<Id> = due.iter().map(|due| due.incident).collect();
@@ -219,7 +249,7 @@ impl Writer {
             fired += u64::from(self.supply(&mut session, |session| session.fire(*due)).await?);
         }
         let changes = session.finish();
-        self.commit(&mut state, changes, None, &[]).await?;
+        self.commit(&mut state, changes, None, &[], &HashMap::new()).await?;
         metrics::record_rungs(fired);
         Ok(fired)
     }
@@ -256,121 +286,54 @@ impl Writer {
         changes: Changes,
         position: Option<Position>,
         counts: &[Count],
+        received: &HashMap<Id, Millis>,
     ) -> Result<(), Error> {
-        if changes.is_empty() && position.is_none() {
+        if changes.is_empty() && position.is_none() && counts.is_empty() {
             return Ok(());
         }
-        let head = self.write(&state.lease, &changes, position, counts).await?;
+        // Should this call be given up half way, the next one finds the mark.
+        state.doubtful = true;
+        let first = self.write(&changes, position, counts).await;
+        state.doubtful = first.as_ref().is_err_and(Error::in_doubt);
+        let first = first?;
         state.index.apply(&changes);
         metrics::record_open(state.index.len());
-        if let Some(head) = head {
-            self.committed.send_replace(head);
+        self.note_arrivals(first, &changes, received);
+        let changed = changes.outbox.len() as u64;
+        if changed > 0 {
+            self.committed.send_replace(first + changed - 1);
         }
         Ok(())
     }
 
-    /// One transaction; the answer is the number of the last change, if there was one.
+    fn note_arrivals(&self, first: u64, changes: &Changes, received: &HashMap<Id, Millis>) {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        if arrivals.len() > ARRIVALS_MAX {
+            arrivals.clear();
+        }
+        let opened =
+            (first..).zip(&changes.outbox).filter(|(_, row)| row.kind == ChangeKind::Opened);
+        arrivals.extend(opened.filter_map(|(seq, row)| Some((seq, *received.get(&row.incident)?))));
+    }
+
+    /// One transaction; the answer is the number of its first change.
     async fn write(
         &self,
-        lease: &Lease,
         changes: &Changes,
         position: Option<Position>,
         counts: &[Count],
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<u64, Error> {
         let district = self.district();
         let day = day_of(self.clock.now(), district.zone());
-        let mut tx = self.store.begin(Some(lease)).await?;
+        let mut tx = self.store.begin(Some(&self.lease)).await?;
         let applied = tx.apply(changes, &Numbering { district: district.id(), day: &day }).await?;
         tx.count(counts).await?;
         if let Some(position) = position {
             tx.set_position(TOPIC, position).await?;
         }
         tx.commit().await?;
-        let changed = changes.outbox.len() as u64;
-        Ok((changed > 0).then(|| applied.first_seq + changed - 1))
+        Ok(applied.first_seq)
     }
-}
-
-/// Renews the lease until told to stop, then gives it back.
-pub(crate) async fn keep_lease(writer: Arc<Writer>, stop: CancellationToken) -> Result<(), Error> {
-    let lease = writer.state.lock().await.lease.clone();
-    let mut beat = tokio::time::interval(writer.lease_for / 4);
-    loop {
-        tokio::select! {
-            _ = beat.tick() => {}
-            () = stop.cancelled() => break,
-        }
-        match writer.store.renew_lease(&lease, writer.lease_for).await {
-            Ok(()) => {}
-            Err(error) if error.action() == Action::Retry => {
-                tracing::warn!(%error, "failed to renew the lease of the centre");
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    // The lock is free only when no transaction is under way: nobody is let in before it has ended.
-    let _state = writer.state.lock().await;
-    if let Err(error) = writer.store.release_lease(&lease).await {
-        tracing::warn!(%error, "failed to give the lease back; it runs out by itself");
-    }
-    Ok(())
-}
-
-async fn acquire(
-    store: &Store,
-    name: &str,
-    ttl: Duration,
-    stop: &CancellationToken,
-) -> Result<Lease, Error> {
-    let mut told = false;
-    loop {
-        match retry(|| store.acquire_lease(LEASE_NAME, name, ttl)).await? {
-            Some(lease) => return Ok(lease),
-            None if !told => tracing::info!("another centre is active; waiting for its lease"),
-            None => {}
-        }
-        told = true;
-        tokio::select! {
-            () = tokio::time::sleep(ttl / 8) => {}
-            () = stop.cancelled() => return Err(Error::Fenced),
-        }
-    }
-}
-
-/// The open incidents with their standing alarms, the policies they were filed under, and what was closed of late.
-async fn read_index(
-    store: &Store,
-    terms: &Terms,
-    now: i64,
-) -> Result<OpenIndex, yiwang_store::Error> {
-    let mut index = OpenIndex::new(terms.closed_max);
-    for policy in store.policies().await? {
-        if !index.insert_policy(&policy) {
-            tracing::warn!(policy = %policy.id, "a stored policy cannot be read; the one in force is used");
-        }
-    }
-    let closed_max = u32::try_from(terms.closed_max).unwrap_or(u32::MAX);
-    for incident in store.closed_since(now - RECURRENCE_MAX_MS, closed_max).await? {
-        index.insert(&incident);
-    }
-    let filter = IncidentFilter { open_only: true, ..IncidentFilter::default() };
-    let mut after = None;
-    loop {
-        let page = store.list(&Scope::All, &filter, after, PAGE).await?;
-        for incident in &page {
-            index.insert(incident);
-            for row in store.signals_of(incident.id).await? {
-                let standing = row.cleared_at.is_none() && !row.signal.alarm_key.is_empty();
-                if standing && !row.signal.clears() {
-                    let at = Standing { incident: incident.id, time: row.signal.time };
-                    index.insert_alarm(&row.signal.source, &row.signal.alarm_key, at);
-                }
-            }
-        }
-        let Some(last) = page.last().filter(|_| page.len() == PAGE as usize) else { break };
-        after = Some(ListAfter { reported_at: last.reported_at, id: last.id });
-    }
-    Ok(index)
 }
 
 /// A counter of the ledger: stage, name, how many.
@@ -396,33 +359,11 @@ fn record_answers(answers: &[Answer]) {
     }
 }
 
-/// Tries until it is done or fails for good.
-async fn retry<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, yiwang_store::Error>>,
-{
-    retry_own(|| {
-        let attempt = attempt();
-        async { attempt.await.map_err(Error::from) }
-    })
-    .await
-}
-
-/// The same for steps that fail in our own words.
-async fn retry_own<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut pause = RETRY.0;
-    loop {
-        match attempt().await {
-            Err(Error::Store(error)) if error.action() == Action::Retry => {
-                tracing::warn!(%error, "the store is away; trying again");
-                metrics::record_retry();
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY.1);
-            }
-            done => return done,
-        }
-    }
+/// When the signals that opened incidents were received.
+fn received(batch: &[Signal], answers: &[Answer]) -> HashMap<Id, Millis> {
+    let opened = batch
+        .iter()
+        .zip(answers)
+        .filter(|(_, answer)| answer.outcome == Outcome::Opened && !answer.duplicate);
+    opened.filter_map(|(signal, answer)| Some((answer.incident?, signal.received_at))).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use tonic::{Code, Request, Response, Status};
 use yiwang_core::access::Authorizer;
 use yiwang_core::district::District;
@@ -15,11 +16,14 @@ use yiwang_store::{ListAfter, Scope};
 
 use super::Shared;
 use crate::auth::Caller;
+use crate::token::{Audience, hex, unhex};
 use crate::watch::Filter;
-use crate::{caller, metrics, reports};
+use crate::{Error, caller, metrics, reports};
 
 const PAGE_DEFAULT: u32 = 50;
 const PAGE_MAX: u32 = 200;
+/// Longest id of a command, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Versions shown of one incident.
 const HISTORY_MAX: u32 = 1_000;
 
@@ -35,7 +39,9 @@ impl IncidentService for Service {
         let district = self.0.parts.district.load_full();
         let now = self.0.writer.now();
         let signal = reports::to_signal(request.into_inner(), &who.unit, &district, now)?;
-        let answer = self.0.writer.report(&signal).await.map_err(|error| caller::failed(&error))?;
+        // A caller who hangs up does not interrupt a transaction.
+        let writer = Arc::clone(&self.0.writer);
+        let answer = finish(async move { writer.report(&signal).await }).await?;
         let answer = answer.map_err(|refusal| caller::refused(&refusal))?;
         let case = match answer.incident {
             Some(id) => self.case(id).await?,
@@ -73,7 +79,9 @@ impl IncidentService for Service {
     ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
         let who = self.0.caller(request.metadata()).await?;
         let request = request.into_inner();
-        let filter = Filter::read(request.filter.unwrap_or_default())?;
+        let filter = request.filter.unwrap_or_default();
+        let view = Audience::new(&who.unit, "", &filter.encode_to_vec()).view;
+        let filter = Filter::read(filter, &self.0.parts.district.load())?;
         let size = match u32::try_from(request.page_size) {
             Ok(0) => PAGE_DEFAULT,
             Ok(size) => size.min(PAGE_MAX),
@@ -81,7 +89,7 @@ impl IncidentService for Service {
         };
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(page_after(token)?),
+            token => Some(self.page_after(view, token)?),
         };
         let store = &self.0.parts.store;
         let scope = Scope::Unit(Arc::clone(&who.unit));
@@ -90,11 +98,15 @@ impl IncidentService for Service {
             .await
             .map_err(caller::store_failed)?;
         let last = page.last().filter(|_| page.len() == size as usize);
-        let next_page_token = last.map(|last| format!("{}-{}", last.reported_at, last.id));
+        let next_page_token =
+            last.map(|last| hex(&self.0.signer.sign_page(view, (last.reported_at, last.id))));
         let ids: Vec<_> = page.iter().filter(|row| filter.lists(row)).map(|row| row.id).collect();
         let mut cases = store.cases(&ids).await.map_err(caller::store_failed)?;
         cases.sort_by_key(|case| ids.iter().position(|id| *id == case.incident.id));
         let district = self.0.parts.district.load();
+        // Between the two reads one may have left.
+        let authorizer = Authorizer::new(&district);
+        cases.retain(|case| authorizer.may_read(&who.unit, &case.incident, &case.tasks));
         let incidents = cases.iter().map(|case| message(&district, case)).collect();
         let next_page_token = next_page_token.unwrap_or_default();
         Ok(Response::new(v1::ListIncidentsResponse { incidents, next_page_token }))
@@ -106,9 +118,13 @@ impl IncidentService for Service {
     ) -> Result<Response<v1::ActResponse>, Status> {
         let who = self.0.caller(request.metadata()).await?;
         let request = request.into_inner();
+        if request.request_id.len() > REQUEST_ID_BYTES_MAX {
+            return Err(caller::bad_argument("request_id", "more than 128 bytes"));
+        }
         let case = self.in_sight(&who, &request.name).await?;
         let command = self.command(&who, request, &case)?;
-        let done = self.0.writer.command(&command).await.map_err(|error| caller::failed(&error))?;
+        let writer = Arc::clone(&self.0.writer);
+        let done = finish(async move { writer.command(&command).await }).await?;
         metrics::record_command(match &done {
             Ok(_) => "OK",
             Err(refusal) => refusal.code.as_str(),
@@ -124,6 +140,19 @@ impl IncidentService for Service {
 impl Service {
     async fn case(&self, id: Id) -> Result<Option<Case>, Status> {
         self.0.writer.case(id).await.map_err(|error| caller::failed(&error))
+    }
+
+    /// The row after which a page begins, if the token is this caller's and this filter's.
+    fn page_after(&self, view: Id, token: &str) -> Result<ListAfter, Status> {
+        let forged = || caller::status(Code::InvalidArgument, "TOKEN_BAD", "the token is not ours");
+        let token = unhex(token).ok_or_else(forged)?;
+        let (made_for, (reported_at, id)) =
+            self.0.signer.read_page(&token).map_err(|_| forged())?;
+        if made_for != view {
+            let text = "the page token is another caller's or another filter's";
+            return Err(caller::status(Code::PermissionDenied, "TOKEN_FOREIGN", text));
+        }
+        Ok(ListAfter { reported_at, id })
     }
 
     /// A case by id or number, if the caller sees it.
@@ -250,16 +279,18 @@ impl Service {
     }
 }
 
+/// Runs to its end whether or not the caller stays.
+async fn finish<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Status> {
+    let ended = tokio::spawn(work).await;
+    ended
+        .unwrap_or_else(|panic| Err(Error::Halt(format!("a transaction panicked: {panic}"))))
+        .map_err(|error| caller::failed(&error))
+}
+
 /// An incident with its tasks and clocks.
 fn message(district: &District, case: &Case) -> v1::Incident {
     let Case { incident, tasks, clocks, .. } = case;
     view::incident(Shown { incident, tasks, clocks, last: None }, district)
-}
-
-/// A page token is the key of the last row of the page before; it gives no sight by itself.
-fn page_after(token: &str) -> Result<ListAfter, Status> {
-    let parsed = token
-        .split_once('-')
-        .and_then(|(at, id)| Some(ListAfter { reported_at: at.parse().ok()?, id: Id::parse(id)? }));
-    parsed.ok_or_else(|| caller::bad_argument("page_token", "send it as it was received"))
 }

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 
-use futures::Stream as _;
 use futures::StreamExt;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -60,7 +59,8 @@ impl WatchService for Service {
         let unit = self.look_as(&who.unit, &request.unit)?;
         let consumer = Consumer::new(&unit, &request.consumer, request.filter.as_ref())?;
         let limit = self.0.config.unsent_changes_max;
-        let wanted = usize::try_from(request.unsent_max).unwrap_or(limit);
+        let wanted = usize::try_from(request.unsent_max)
+            .map_err(|_| caller::bad_argument("unsent_max", "it is negative"))?;
         let (out, queue) = mpsc::channel(if wanted == 0 { limit } else { wanted.min(limit) });
         let queued = Arc::new(Queued::default());
         let taken_over = CancellationToken::new();
@@ -70,11 +70,15 @@ impl WatchService for Service {
             unit,
             consumer: consumer.id.clone(),
             audience: consumer.audience,
-            filter: Filter::read(request.filter.unwrap_or_default())?,
+            filter: Filter::read(
+                request.filter.unwrap_or_default(),
+                &self.0.parts.district.load(),
+            )?,
             out,
             queued: Arc::clone(&queued),
             taken_over: taken_over.clone(),
             sent: 0,
+            acked: 0,
         };
         let snapshot = request.token.is_empty();
         if !snapshot {
@@ -92,8 +96,10 @@ impl WatchService for Service {
             }
             metrics::record_streams(streams.len());
         });
-        let items = ReceiverStream::new(queue).inspect(move |item| queued.sent(item));
-        debug_assert!(items.size_hint().1.is_none());
+        let counts = Arc::clone(&queued);
+        let items = ReceiverStream::new(queue).inspect(move |item| counts.sent(item));
+        let last = futures::stream::once(async move { queued.take_end() });
+        let items = items.chain(last.filter_map(async |end| end.map(Err)));
         Ok(Response::new(Box::pin(items)))
     }
 
