@@ -1,0 +1,134 @@
+//! `dispatch-sqlite`, `dispatch-postgres`: signals to durable, dispatched incidents through the centre's writer, in
+//! batches of 256, each batch one transaction.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use yiwang_centre::{Config, Parts, Writer};
+use yiwang_core::district::District;
+use yiwang_core::incident::{Outcome, State, Terms};
+use yiwang_log::{Log, MemoryConfig, standard_topics};
+use yiwang_store::{IncidentFilter, Position, Scope, Store};
+
+use crate::fixture;
+use crate::report::{Line, median};
+
+/// Runs, each on a store of its own.
+const ROUNDS: usize = 5;
+/// Signals of a run, each an incident of its own.
+const SIGNALS: usize = 40 * BATCH;
+/// Signals of a transaction: the shipped configuration's.
+const BATCH: usize = 256;
+
+/// SQLite in a temporary folder.
+///
+/// # Errors
+/// The store's.
+pub fn run_sqlite() -> anyhow::Result<Line> {
+    measure(|_| {
+        let folder = tempfile::tempdir().context("failed to make a folder")?;
+        let rate = round(&yiwang_store::Config::sqlite(folder.path().join("bench.db")))?;
+        Ok(rate)
+    })
+}
+
+/// PostgreSQL at `YIWANG_TEST_POSTGRES`, a database of its own for each run, removed after it.
+///
+/// # Errors
+/// The store's; if there is no server.
+pub fn run_postgres() -> anyhow::Result<Line> {
+    let url = std::env::var("YIWANG_TEST_POSTGRES")
+        .context("YIWANG_TEST_POSTGRES is not set: run by `cargo xtask bench dispatch-postgres`")?;
+    let (server, _) = url.rsplit_once('/').context("the URL of PostgreSQL names no database")?;
+    measure(|number| {
+        let name = format!("yiwang_bench_{}_{number}", std::process::id());
+        psql(&url, &format!("CREATE DATABASE {name}"))?;
+        let rate = round(&yiwang_store::Config::postgres(format!("{server}/{name}")));
+        psql(&url, &format!("DROP DATABASE {name} WITH (FORCE)"))?;
+        rate
+    })
+}
+
+fn measure(mut run: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<Line> {
+    let mut rates = Vec::new();
+    for number in 0..ROUNDS {
+        let rate = run(number)?;
+        println!("round {}: {rate:.0} incidents/s", number + 1);
+        rates.push(rate);
+    }
+    Ok(Line {
+        value: median(&rates),
+        unit: "incidents/s",
+        reference: None,
+        ratio: None,
+        further: Vec::new(),
+    })
+}
+
+fn psql(url: &str, statement: &str) -> anyhow::Result<()> {
+    let output = Command::new("psql").args([url, "-qc", statement]).output();
+    let output = output.context("failed to run psql: install postgresql-client")?;
+    if !output.status.success() {
+        bail!("psql refused {statement}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+fn round(store: &yiwang_store::Config) -> anyhow::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = Store::open(store).await?;
+        let district = fixture::district()?;
+        let rate = dispatch(&store, &district).await;
+        store.close().await;
+        rate
+    })
+}
+
+async fn dispatch(store: &Store, district: &Arc<District>) -> anyhow::Result<f64> {
+    let parts = Parts {
+        log: Log::open_memory(MemoryConfig::default(), standard_topics(1))?,
+        store: store.clone(),
+        district: Arc::new(ArcSwap::new(Arc::clone(district))),
+        terms: Arc::new(Terms::default()),
+    };
+    let writer = Writer::open(&config(), &parts, &CancellationToken::new()).await?;
+    let signals = fixture::alarms(district, SIGNALS, writer.now());
+    let begun = Instant::now();
+    let mut read = 0;
+    for batch in signals.chunks(BATCH) {
+        read += batch.len() as u64;
+        let position = Position { epoch: 0, partition: 0, seq: read };
+        let answers = writer.signals(batch, Some(position)).await?;
+        ensure!(
+            answers.iter().all(|answer| answer.outcome == Outcome::Opened),
+            "a signal did not open an incident of its own"
+        );
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let dispatched =
+        IncidentFilter { states: vec![State::Dispatched], ..IncidentFilter::default() };
+    let count = store.count(&Scope::All, &dispatched).await?;
+    ensure!(count == SIGNALS as u64, "{count} of {SIGNALS} incidents are dispatched");
+    Ok(SIGNALS as f64 / seconds)
+}
+
+fn config() -> Config {
+    Config {
+        name: "bench".to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        batch_signals_max: BATCH,
+        unsent_changes_max: 1_000,
+        unsent_bytes_max: 4 << 20,
+        heartbeat: Duration::from_secs(15),
+        streams_max: 16,
+        lease: Duration::from_secs(600),
+        outbox_age_max: Duration::from_secs(86_400),
+        token_key: [7; 32],
+        build: "bench".to_owned(),
+    }
+}

@@ -1,0 +1,233 @@
+//! `end-to-end`: how many events a second the whole hub takes from MQTT to readings, and, at half of that, how long an
+//! alarm takes from PUBLISH to the operator's stream.
+//!
+//! The rate counts from the first connect until every message is routed, its outputs durable. Latency is open loop: it
+//! counts from the time at which the message was due, so a stall of the hub is not hidden by a sender that waits.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use tonic::metadata::MetadataValue;
+use tonic::transport::Endpoint;
+use yiwang_proto::incident::v1::WatchRequest;
+use yiwang_proto::incident::v1::watch_response::Item;
+use yiwang_proto::incident::v1::watch_service_client::WatchServiceClient;
+use yiwang_tests::hub::Hub;
+use yiwang_tests::mqtt::{Connection, Load, LoadClient, Login, Version};
+
+use crate::fixture::{self, Device};
+use crate::mqtt::{hub, wait_routed};
+use crate::report::{Line, median};
+
+/// Runs of the rate.
+const ROUNDS: u64 = 5;
+/// Connections of the telemetry, and unacknowledged publishes of each.
+const STATIONS: usize = 64;
+const WINDOW: u16 = 100;
+/// Messages of one station in a run of the rate.
+const MESSAGES: u64 = 8_000;
+/// Alarms whose way is timed, each of its own device, and the pause between two.
+const ALARMS: usize = 1_200;
+const ALARM_EVERY: Duration = Duration::from_millis(20);
+/// How long the last alarm may take before the run counts as failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Measures the rate, then the latency at half of it.
+///
+/// # Errors
+/// If the hub does not start, refuses a message or loses an alarm.
+pub fn run() -> anyhow::Result<Line> {
+    let folder = tempfile::tempdir().context("failed to make a folder")?;
+    let stations = fixture::devices("nd-01", "M", STATIONS);
+    let detectors = fixture::devices("gas-01", "G", ALARMS);
+    let all: Vec<Device> = stations.iter().chain(&detectors).cloned().collect();
+    let hub = hub(folder.path(), &all)?;
+    let mut rates = Vec::new();
+    for round in 0..ROUNDS {
+        let begun = Instant::now();
+        let report = telemetry(hub.mqtt(), &stations, 0.0, round * MESSAGES, MESSAGES)?;
+        wait_routed(&hub)?;
+        let rate = report.messages as f64 / begun.elapsed().as_secs_f64();
+        println!(
+            "round {}: {rate:.0} events/s routed; acknowledged at {:.0}/s, p99 {:.1} ms",
+            round + 1,
+            report.rate(),
+            report.latency_ms(0.99)
+        );
+        rates.push(rate);
+    }
+    check_fates(&hub, STATIONS as u64 * ROUNDS * MESSAGES)?;
+    let rate = median(&rates);
+    let latencies = latency(&hub, folder.path(), (&stations, &detectors), rate / 2.0)?;
+    let quantile = |q: f64| {
+        let at = ((latencies.len() - 1) as f64 * q).round() as usize;
+        latencies[at].as_secs_f64() * 1e3
+    };
+    let (p50, p99, p999) = (quantile(0.5), quantile(0.99), quantile(0.999));
+    println!(
+        "at {:.0} events/s, {} alarms, PUBLISH to Watch: p50 {p50:.1} p99 {p99:.1} p999 {p999:.1} ms",
+        rate / 2.0,
+        latencies.len()
+    );
+    Ok(Line {
+        value: rate,
+        unit: "events/s",
+        reference: None,
+        ratio: None,
+        further: vec![("p50_ms", p50), ("p99_ms", p99), ("p999_ms", p999)],
+    })
+}
+
+/// Every station sends `messages` more messages.
+fn telemetry(
+    address: SocketAddr,
+    stations: &[Device],
+    rate: f64,
+    sent: u64,
+    messages: u64,
+) -> anyhow::Result<yiwang_tests::mqtt::LoadReport> {
+    let client = |device: &Device| LoadClient {
+        id: device.client_id(),
+        password: Some(device.secret()),
+        topic: device.topic(),
+    };
+    let clients = stations.iter().map(client).collect();
+    let load = Load { address, clients, window: WINDOW, messages, rate };
+    let report = load.run(&move |_, number, out| {
+        fixture::station_message(sent + number + 1, fixture::now_ms(), out);
+    });
+    report.context("the telemetry broke off")
+}
+
+/// Everything was routed: nothing quarantined, duplicate or rejected.
+fn check_fates(hub: &Hub, sent: u64) -> anyhow::Result<()> {
+    let row = |row: &str| {
+        let label = format!("row=\"{row}\"");
+        let value = hub.metric("router", "yiwang_router_records_total", &label);
+        value.map_err(|error| anyhow!(error))
+    };
+    let routed = row("routed")?;
+    ensure!(routed >= sent as f64, "{routed} of {sent} messages were routed");
+    for other in ["quarantined", "duplicate", "rejected"] {
+        let count = row(other)?;
+        ensure!(count == 0.0, "{count} messages were {other}");
+    }
+    Ok(())
+}
+
+/// Times of all alarms from due to shown, ascending, under a steady load of `rate` events a second.
+fn latency(
+    hub: &Hub,
+    data: &Path,
+    (stations, detectors): (&[Device], &[Device]),
+    rate: f64,
+) -> anyhow::Result<Vec<Duration>> {
+    let district = fixture::district()?;
+    let token =
+        hub.token(district.id()).map_err(|error| anyhow!("{error} ({})", data.display()))?;
+    let (shown, arrivals) = mpsc::sync_channel(ALARMS);
+    let (ready, watching) = mpsc::sync_channel(1);
+    let grpc = hub.grpc();
+    let watcher = std::thread::spawn(move || watch(grpc, &token, &ready, &shown));
+    watching.recv_timeout(PATIENCE).context("the stream did not begin")?;
+    let mut connections = Vec::with_capacity(detectors.len());
+    for device in detectors {
+        connections.push(connect(hub.mqtt(), device)?);
+    }
+    let seconds = (ALARM_EVERY * ALARMS as u32).as_secs_f64() + 2.0;
+    let each = rate / stations.len() as f64;
+    let sent = ROUNDS * MESSAGES;
+    let due = std::thread::scope(|scope| {
+        let address = hub.mqtt();
+        let load =
+            scope.spawn(move || telemetry(address, stations, each, sent, (each * seconds) as u64));
+        let due = publish_alarms(detectors, &mut connections);
+        let report = load.join().map_err(|_| anyhow!("the load panicked"))??;
+        println!(
+            "load of {:.0} events/s, acknowledged in p99 {:.1} ms",
+            report.rate(),
+            report.latency_ms(0.99)
+        );
+        due
+    })?;
+    let mut latencies = Vec::with_capacity(due.len());
+    let deadline = Instant::now() + PATIENCE;
+    while latencies.len() < due.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok((source, at)) = arrivals.recv_timeout(left) else {
+            bail!("{} of {} alarms were shown", latencies.len(), due.len());
+        };
+        if let Some(due) = due.get(&source) {
+            latencies.push(Instant::saturating_duration_since(&at, *due));
+        }
+    }
+    drop(arrivals);
+    // It ends when nobody listens any more, at the next change or with the hub.
+    drop(watcher);
+    latencies.sort_unstable();
+    Ok(latencies)
+}
+
+fn connect(address: SocketAddr, device: &Device) -> anyhow::Result<Connection> {
+    let (id, secret) = (device.client_id(), device.secret());
+    let login = Login { version: Version::V311, client_id: &id, credentials: Some((&id, &secret)) };
+    Connection::open(address, &login).with_context(|| format!("failed to connect as {id}"))
+}
+
+/// One alarm of each device, each at its time whatever became of those before; by source, when each was due.
+fn publish_alarms(
+    detectors: &[Device],
+    connections: &mut [Connection],
+) -> anyhow::Result<HashMap<String, Instant>> {
+    let mut due = HashMap::new();
+    // The load has settled by then.
+    let begun = Instant::now() + Duration::from_secs(1);
+    let mut body = Vec::new();
+    for (number, (device, connection)) in detectors.iter().zip(connections).enumerate() {
+        let at = begun + ALARM_EVERY * number as u32;
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        body.clear();
+        fixture::gas_message(1, fixture::now_ms(), 40.5, &mut body);
+        connection.publish(&device.topic(), 1, &body);
+        connection.flush().context("an alarm could not be sent")?;
+        due.insert(format!("device/{}/{}", device.product, device.name), at);
+    }
+    Ok(due)
+}
+
+/// Follows the district's stream: says once that it has begun, then the source of every new incident and when it came.
+fn watch(
+    grpc: SocketAddr,
+    token: &str,
+    ready: &mpsc::SyncSender<()>,
+    shown: &mpsc::SyncSender<(String, Instant)>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(format!("http://{grpc}"))?.connect().await?;
+        let request = WatchRequest { consumer: "bench".to_owned(), ..WatchRequest::default() };
+        let mut request = tonic::Request::new(request);
+        let bearer: MetadataValue<_> = format!("Bearer {}", token.trim()).parse()?;
+        request.metadata_mut().insert("authorization", bearer);
+        let mut items = WatchServiceClient::new(channel).watch(request).await?.into_inner();
+        let mut seen = std::collections::HashSet::new();
+        while let Some(response) = items.message().await? {
+            let now = Instant::now();
+            match response.item {
+                Some(Item::SnapshotEnd(_)) if ready.send(()).is_err() => return Ok(()),
+                Some(Item::Change(change)) => {
+                    let source = change.incident.unwrap_or_default().source;
+                    if seen.insert(source.clone()) && shown.send((source, now)).is_err() {
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    })
+}

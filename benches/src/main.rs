@@ -1,0 +1,55 @@
+//! `yiwang-bench NAME`: runs one benchmark; the last line that it prints is one JSON object.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail};
+use yiwang_benches::report::Line;
+use yiwang_benches::{dispatch, end_to_end, log_append, mqtt};
+
+/// As the program itself has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NAMES: &str = "log-append, mqtt-durable-qos1, end-to-end, dispatch-sqlite, dispatch-postgres";
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    match run(&name) {
+        Ok(line) => {
+            println!("{}", line.to_json(&name));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("benchmark {name} failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(name: &str) -> anyhow::Result<Line> {
+    match name {
+        "log-append" => log_append::run(),
+        "dispatch-sqlite" => dispatch::run_sqlite(),
+        "dispatch-postgres" => dispatch::run_postgres(),
+        "mqtt-durable-qos1" => with_program().and_then(|()| mqtt::run()),
+        "end-to-end" => with_program().and_then(|()| end_to_end::run()),
+        _ => bail!("no benchmark is called \"{name}\"; there are: {NAMES}"),
+    }
+}
+
+/// The program under test is the one built beside this one; the harness is told by `YIWANG_BIN`, so this starts itself
+/// again with it set.
+fn with_program() -> anyhow::Result<()> {
+    if std::env::var_os("YIWANG_BIN").is_some() {
+        return Ok(());
+    }
+    let own = std::env::current_exe().context("failed to find the benchmark's own path")?;
+    let program = own.with_file_name("yiwang");
+    if !program.exists() {
+        bail!("{} is missing: cargo build --release -p yiwang", program.display());
+    }
+    let failed =
+        Command::new(&own).args(std::env::args_os().skip(1)).env("YIWANG_BIN", &program).exec();
+    Err(failed).context("failed to start again with YIWANG_BIN set")
+}
