@@ -182,7 +182,7 @@ pub struct Incident {
     /// Its clocks; in `GetIncident` only.
     #[prost(message, repeated, tag = "20")]
     pub clocks: ::prost::alloc::vec::Vec<Clock>,
-    /// What was done last, and by whom.
+    /// What was done last, and by whom; in a `Change` only.
     #[prost(string, tag = "21")]
     pub last_action: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "22")]
@@ -681,7 +681,7 @@ pub struct ReportRequest {
     /// When it was seen; absent for now.
     #[prost(message, optional, tag = "8")]
     pub event_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Reference of the reporter at the partner; personal, never in a view.
+    /// Reference of the reporter at the partner; personal, never in a view. Not kept yet.
     #[prost(string, tag = "9")]
     pub reporter: ::prost::alloc::string::String,
 }
@@ -715,7 +715,7 @@ pub struct Filter {
     /// Empty for every open state.
     #[prost(enumeration = "State", repeated, tag = "1")]
     pub states: ::prost::alloc::vec::Vec<i32>,
-    /// Category prefixes by dotted segment.
+    /// Category prefixes by dotted segment, at most 64.
     #[prost(string, repeated, tag = "2")]
     pub categories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Unit id: only incidents placed in its subtree.
@@ -738,12 +738,14 @@ pub struct ListIncidentsRequest {
     /// At most 200; 0 for 50.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
-    /// From the answer before; bound to the caller and the filter.
+    /// From the answer before; bound to the caller and the filter: INVALID_ARGUMENT / TOKEN_BAD when it is not ours,
+    /// PERMISSION_DENIED / TOKEN_FOREIGN when it was made for others.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListIncidentsResponse {
+    /// May be fewer than `page_size` before the last page.
     #[prost(message, repeated, tag = "1")]
     pub incidents: ::prost::alloc::vec::Vec<Incident>,
     /// Empty on the last page.
@@ -758,7 +760,7 @@ pub struct ActRequest {
     /// The caller's id of this command, 1 to 128 bytes.
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
-    /// The incident's etag that the person saw.
+    /// The incident's etag that the person saw; empty to act on whatever it is now.
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
     /// The person who acts.
@@ -2172,11 +2174,11 @@ pub struct Change {
     pub detail: ::prost::alloc::string::String,
     #[prost(enumeration = "NoticeKind", repeated, tag = "9")]
     pub notices: ::prost::alloc::vec::Vec<i32>,
-    /// Sent ahead of its order because it is urgent; it comes again in order, and its token is empty.
+    /// Sent ahead of its order because it is urgent; it comes again in order, and its token is empty. Not sent yet.
     #[prost(bool, tag = "10")]
     pub peek: bool,
 }
-/// The incident left sight ∩ filter: drop the row. Nothing else is said of it.
+/// The incident left sight ∩ filter: drop the row. Nothing else is said of it. May come for one never shown.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeftScope {
     #[prost(bytes = "vec", tag = "1")]
@@ -2190,7 +2192,7 @@ pub struct LeftScope {
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
 }
-/// Every 15 s.
+/// Every 15 s unless configured otherwise, the first at once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
     /// Newest number of the outbox, the last that this stream has passed, and the last acknowledged.
@@ -2405,8 +2407,9 @@ pub mod watch_service_client {
         /// Delivery is at least once, in order per incident; the client's key is (incident, version).
         ///
         /// The stream ends with INVALID_ARGUMENT / TOKEN_BAD, PERMISSION_DENIED / TOKEN_FOREIGN, OUT_OF_RANGE / RESYNC (start
-        /// without a token), RESOURCE_EXHAUSTED / SLOW (metadata `token`: where to go on), ABORTED / TAKEN_OVER (the same
-        /// consumer was opened again).
+        /// without a token), RESOURCE_EXHAUSTED / SLOW (metadata `token`: where to go on, in hex), RESOURCE_EXHAUSTED /
+        /// STREAMS_MAX, ABORTED / TAKEN_OVER (the same consumer was opened again), UNAUTHENTICATED / TOKEN_UNKNOWN (the bearer
+        /// token was revoked or ran out, seen at the next heartbeat), UNAVAILABLE (connect again with the token).
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -2479,8 +2482,9 @@ pub mod watch_service_server {
         /// Delivery is at least once, in order per incident; the client's key is (incident, version).
         ///
         /// The stream ends with INVALID_ARGUMENT / TOKEN_BAD, PERMISSION_DENIED / TOKEN_FOREIGN, OUT_OF_RANGE / RESYNC (start
-        /// without a token), RESOURCE_EXHAUSTED / SLOW (metadata `token`: where to go on), ABORTED / TAKEN_OVER (the same
-        /// consumer was opened again).
+        /// without a token), RESOURCE_EXHAUSTED / SLOW (metadata `token`: where to go on, in hex), RESOURCE_EXHAUSTED /
+        /// STREAMS_MAX, ABORTED / TAKEN_OVER (the same consumer was opened again), UNAUTHENTICATED / TOKEN_UNKNOWN (the bearer
+        /// token was revoked or ran out, seen at the next heartbeat), UNAVAILABLE (connect again with the token).
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,
