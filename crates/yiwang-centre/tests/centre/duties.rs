@@ -130,3 +130,26 @@ async fn a_fenced_centre_writes_nothing_and_ends() {
     assert_eq!(store.outbox_span().await.unwrap().head, 0);
     store.renew_lease(&lease, PATIENCE).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_store_that_is_away_is_waited_for() {
+    let hub = Hub::new();
+    let centre = hub.start("a").await;
+    let desk = centre.desk(TOWN);
+    let mut stream = desk.watch("screen-1", b"").await;
+    stream.snapshot().await;
+    // Somebody else holds the file: no write of the centre gets through.
+    let other = hub.store().await;
+    let tx = other.begin(None).await.unwrap();
+    hub.send(&[hub.signal(Some(ASSET), VILLAGE)]).await;
+    let refused = desk.report(report("r-1")).await.unwrap_err();
+    assert!(["STORE_UNAVAILABLE", "BUSY"].contains(&reason(&refused).as_str()), "{refused:?}");
+    // The stream lives on.
+    stream.heartbeat().await;
+    tx.rollback().await.unwrap();
+    stream.reaches(v1::State::Dispatched).await;
+    let done = desk.report(report("r-1")).await.unwrap();
+    assert!(!done.repeated_report);
+    assert_eq!(centre.counted("duplicate").await, 0);
+    centre.end().await.unwrap();
+}

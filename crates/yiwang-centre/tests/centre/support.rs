@@ -24,7 +24,7 @@ use yiwang_proto::incident::v1;
 use yiwang_proto::incident::v1::incident_service_client::IncidentServiceClient;
 use yiwang_proto::incident::v1::watch_response::Item;
 use yiwang_proto::incident::v1::watch_service_client::WatchServiceClient;
-use yiwang_store::{Store, TokenHash, UnitToken};
+use yiwang_store::{Limits, Store, TokenHash, UnitToken};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const DISTRICT: &str = "310118";
@@ -94,7 +94,8 @@ impl Hub {
     /// A handle of its own to the store's file.
     pub async fn store(&self) -> Store {
         let path = self.folder.path().join("store.db");
-        Store::open(&yiwang_store::Config::sqlite(path)).await.unwrap()
+        let limits = Limits { busy_max: Duration::from_millis(100), ..Limits::default() };
+        Store::open(&yiwang_store::Config::Sqlite { path, limits }).await.unwrap()
     }
 
     /// Starts a centre and waits until it takes calls.
