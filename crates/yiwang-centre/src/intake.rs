@@ -15,6 +15,8 @@ const TOPIC: &str = "signals";
 const GROUP: &str = "centre";
 /// Bytes of one read.
 const BYTES_MAX: usize = 1 << 20;
+/// How often it is counted how much is not read yet.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Before a read that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,9 +31,15 @@ pub(crate) async fn run(
     let mut behind = retry(&stop, || Behind::measure(&parts)).await?;
     behind.tell(&writer);
     let limit = BatchLimit { records_max: config.batch_signals_max, bytes_max: BYTES_MAX };
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let event = tokio::select! {
             event = reader.next(limit) => event.map_err(Error::from),
+            _ = look.tick() => {
+                behind.look(&parts).await;
+                continue;
+            }
             () = stop.cancelled() => return Ok(()),
         };
         let event = match event {
@@ -142,6 +150,22 @@ impl Behind {
             }
         }
         Ok(Self { heads, read, told: false })
+    }
+
+    /// Counts anew what is not read yet, once what was there at start has been read.
+    async fn look(&self, parts: &Parts) {
+        if !self.told {
+            return;
+        }
+        let mut missing = 0;
+        for (partition, read) in (0..).zip(&self.read) {
+            match parts.log.head(TOPIC, partition).await {
+                Ok(head) => missing += head.saturating_sub(*read),
+                // The number of before stands until the brokers answer.
+                Err(_) => return,
+            }
+        }
+        metrics::record_behind(missing);
     }
 
     fn reached(&mut self, end: Position) {
