@@ -50,7 +50,7 @@ pub fn run() -> anyhow::Result<Line> {
     for round in 0..ROUNDS {
         let begun = Instant::now();
         let report = telemetry(hub.mqtt(), &stations, 0.0, round * MESSAGES, MESSAGES)?;
-        wait_routed(&hub)?;
+        wait_routed(&hub, STATIONS as u64 * (round + 1) * MESSAGES)?;
         let rate = report.messages as f64 / begun.elapsed().as_secs_f64();
         println!(
             "round {}: {rate:.0} events/s routed; acknowledged at {:.0}/s, p99 {:.1} ms",
