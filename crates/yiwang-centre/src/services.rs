@@ -81,17 +81,22 @@ pub(crate) async fn serve(
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<IncidentServiceServer<incidents::Service>>().await;
     reporter.set_serving::<WatchServiceServer<watches::Service>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(yiwang_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| Error::Halt(format!("the descriptors cannot be reflected: {error}")))?;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(yiwang_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let unfit = |error| Error::Halt(format!("the descriptors cannot be reflected: {error}"));
+    let reflection = described().build_v1().map_err(unfit)?;
+    // The older name of the same service is the only one that Python's client asks for.
+    let reflection_alpha = described().build_v1alpha().map_err(unfit)?;
     let routes = further
         .add_service(incidents)
         .add_service(watches)
         .add_service(units)
         .add_service(health)
-        .add_service(reflection);
+        .add_service(reflection)
+        .add_service(reflection_alpha);
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(Some(CONCURRENT_MAX))
