@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use tokio::runtime::Runtime;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use yiwang_centre::{Config, Error, Parts, Writer};
 use yiwang_core::district::District;
@@ -99,7 +100,7 @@ impl Centre {
                 return;
             }
             last = Some(live);
-            tokio::time::sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+            sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
         }
     }
 

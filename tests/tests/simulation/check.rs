@@ -228,3 +228,12 @@ fn known(live: &Live, signals: &[Signal]) -> Vec<yiwang_core::incident::SignalRo
         store.known_signals(&keys).await.unwrap()
     })
 }
+
+/// A record for people.
+pub fn shown(topic: &str, value: &[u8]) -> String {
+    match topic {
+        "signals" => format!("{:?}", v1::Signal::decode(value).unwrap()),
+        "readings" => format!("{:?}", v1::Reading::decode(value).unwrap()),
+        _ => format!("{:?}", v1::Quarantine::decode(value).unwrap()),
+    }
+}

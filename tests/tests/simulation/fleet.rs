@@ -224,9 +224,11 @@ fn make(rng: &mut SmallRng, device: &'static str, seq: u64, ts: i64) -> Message 
         _ => Kind::Good,
     };
     let value = if device.starts_with("smoke") {
-        format!(r#""smoke":{}"#, rng.random_bool(0.4))
+        format!(r#""smoke":{}"#, seq % 9 == 0 || rng.random_bool(0.1))
     } else {
-        format!(r#""concentration":{}"#, [3, 7, 12, 30][rng.random_range(0..4)])
+        // Above the limits for a while, then below.
+        let values = if seq % 10 < 4 { [9, 12, 30] } else { [3, 5, 7] };
+        format!(r#""concentration":{}"#, values[rng.random_range(0..3)])
     };
     let value = match kind {
         Kind::Wrong => value.split_once(':').map(|(name, _)| format!(r#"{name}:"x""#)).unwrap(),

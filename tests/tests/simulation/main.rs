@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use std::time::Duration;
 use tokio::runtime::Builder;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::ledger::Stage;
 use yiwang_log::{Batch, BatchLimit, Faults, Log, MemoryConfig, Route, standard_topics};
@@ -79,8 +80,25 @@ async fn replayed(log: &Log) {
     again.writer().append(batch).await.unwrap().safe().await.unwrap();
     world::route_all(&again, Config::default()).await;
     for topic in ["readings", "signals", "quarantine"] {
-        let same = check::outputs(log, topic).await == check::outputs(&again, topic).await;
-        assert!(same, "a replay without faults gives other {topic}");
+        let (made, expected) =
+            (check::outputs(log, topic).await, check::outputs(&again, topic).await);
+        for (key, expected) in &expected {
+            let made = made.get(key).map_or(&[][..], Vec::as_slice);
+            let differ = made.iter().zip(expected).position(|(made, expected)| made != expected);
+            let at = differ.unwrap_or(made.len().min(expected.len()));
+            let shown = |list: &[Vec<u8>]| {
+                let list = list.iter().skip(at.saturating_sub(1)).take(4);
+                list.map(|value| check::shown(topic, value)).collect::<Vec<_>>().join("\n  ")
+            };
+            assert!(
+                *made == **expected,
+                "a replay without faults gives other {topic} of {}, from number {at} on:\n  {}\nmade:\n  {}",
+                String::from_utf8_lossy(key),
+                shown(expected),
+                shown(made),
+            );
+        }
+        assert_eq!(made.len(), expected.len(), "{topic} of a device that a replay does not make");
     }
 }
 
@@ -157,7 +175,7 @@ async fn failed_append(seed: u64) {
     for life in 1..12 {
         let (router, _handle) = Router::new(config.clone(), log.clone(), BUNDLE.clone()).unwrap();
         let failing = async {
-            tokio::time::sleep(slow * life / 3).await;
+            sleep(slow * life / 3).await;
             log.crash()
         };
         let (ended, crashed) = tokio::join!(router.run(CancellationToken::new()), failing);
