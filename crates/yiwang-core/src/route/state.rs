@@ -146,11 +146,8 @@ impl PartitionState {
     pub(super) fn wake(&mut self, at: usize, cx: &Context<'_>) {
         let listening_since = self.listening_since;
         let Some(device) = self.devices.get_mut(at) else { return };
-        let due = if device.wake == Millis::MAX {
-            device.rules.due(cx, listening_since)
-        } else {
-            device.rules.timer_due()
-        };
+        // With absences: one that a sample just ended begins anew, perhaps long before what the device waits for.
+        let due = device.rules.due(cx, listening_since);
         if let Some(due) = due.filter(|due| *due < device.wake) {
             device.wake = due;
             self.wakes.push(Reverse((due, at as u32)));

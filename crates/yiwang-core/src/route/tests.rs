@@ -217,6 +217,25 @@ fn e4_and_e1_through_the_water_level() {
     assert_eq!(router.lines.signals(), expected);
 }
 
+/// A device falls silent, comes back and falls silent again, all while another alarm stands whose own timer is far.
+#[test]
+fn a_second_silence_is_seen_behind_a_far_timer() {
+    let soon = |text: String| {
+        text.replace("absent(30m)", "absent(2m)").replace("hold: {for: 10m}", "hold: {for: 1s}")
+    };
+    let mut router = Router::new(shared_of(|_, text| soon(text)));
+    let device = "wl-radar-01/R-0003";
+    router.ticks("12:00:00", "12:00:01");
+    router.property("12:00:02", device, &level(1, "12:00", 3.9));
+    router.ticks("12:00:03", "12:05:00");
+    router.property("12:05:02", device, &level(2, "12:05", 3.9));
+    router.ticks("12:05:03", "12:10:00");
+    let said = router.lines.signals();
+    let said: Vec<_> = said.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    let expected = ["raise 12:00:01", "raise 12:02:00", "clear 12:05:00", "raise 12:07:00"];
+    assert_eq!(said, expected);
+}
+
 #[test]
 fn every_kind_of_fate() {
     let mut router = Router::new(shared());

@@ -131,8 +131,7 @@ impl DeviceRules {
     }
 
     /// The earliest tick that can move a timer other than an absence.
-    #[must_use]
-    pub fn timer_due(&self) -> Option<Millis> {
+    fn timer_due(&self) -> Option<Millis> {
         (self.next != Millis::MAX)
             .then(|| self.next.saturating_add(self.lag).saturating_add(GRACE_MS))
     }
