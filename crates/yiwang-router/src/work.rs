@@ -1,6 +1,6 @@
 //! The first half of the loop: read, route, append; partitions come and go, configurations are swapped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
     bundles: watch::Receiver<Arc<Bundle>>,
     progress: Arc<Progress>,
     items: mpsc::Sender<Item>,
-    partitions: HashMap<u16, Partition>,
+    partitions: BTreeMap<u16, Partition>,
     /// Configurations in use, and those known to lie in topic `state`.
     known: HashMap<Id, Arc<Bundle>>,
     kept: HashSet<Id>,
@@ -57,7 +57,7 @@ impl Worker {
             bundles,
             progress,
             items,
-            partitions: HashMap::new(),
+            partitions: BTreeMap::new(),
             known: HashMap::new(),
             kept: HashSet::new(),
             outputs,
