@@ -224,7 +224,7 @@ fn make(rng: &mut SmallRng, device: &'static str, seq: u64, ts: i64) -> Message 
         _ => Kind::Good,
     };
     let value = if device.starts_with("smoke") {
-        format!(r#""smoke":{}"#, seq % 9 == 0 || rng.random_bool(0.1))
+        format!(r#""smoke":{}"#, seq.is_multiple_of(9) || rng.random_bool(0.1))
     } else {
         // Above the limits for a while, then below.
         let values = if seq % 10 < 4 { [9, 12, 30] } else { [3, 5, 7] };

@@ -26,7 +26,7 @@ use fleet::GAS;
 use world::{BUNDLE, PARTITIONS, Rest};
 
 /// Seeds of one run.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 
 /// Says which seed it was when a check fails.
 struct Named(u64);
