@@ -166,7 +166,7 @@ pub fn store(config: &Config) -> anyhow::Result<yiwang_store::Config> {
 pub fn centre(config: &Config, keys: &Keys) -> yiwang_centre::Config {
     let raw = &config.raw.centre;
     yiwang_centre::Config {
-        name: format!("{}-{}", hostname(), std::process::id()),
+        name: centre_name(config),
         listen: raw.listen,
         batch_signals_max: raw.batch_signals_max,
         unsent_changes_max: raw.unsent_changes_max,
@@ -221,6 +221,15 @@ pub fn gateway_deps(log: &Log, bundle: &Bundle, keys: &Keys) -> anyhow::Result<D
         directory: Arc::new(ArcSwap::from_pointee(directory)),
         clock: Clock::default(),
     })
+}
+
+/// Who holds the lease of the store. A data folder has one process at a time, so after a crash the next one is the same
+/// holder and need not wait; centres over one PostgreSQL must tell each other apart.
+fn centre_name(config: &Config) -> String {
+    if config.raw.store.url.is_empty() && config.raw.log.kind == LogKind::Embedded {
+        return "embedded".to_owned();
+    }
+    format!("{}-{}", hostname(), std::process::id())
 }
 
 fn hostname() -> String {
