@@ -18,6 +18,9 @@ use crate::mqtt::{Connection, Incoming, Login, Version};
 /// How long a device goes on trying to hand over what it still holds once the faults have stopped.
 const HANDOVER_MAX: Duration = Duration::from_secs(120);
 
+/// Between two windows: a load that keeps every stage busy, and books that can be read back in seconds.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// One publishing device with its books.
 pub struct Device {
     /// `pk/dn`
@@ -44,7 +47,7 @@ impl Device {
             attempted: 0,
             acknowledged: BTreeSet::new(),
             unacknowledged: VecDeque::new(),
-            window: 50,
+            window: 8,
             alarm_every,
         }
     }
@@ -108,6 +111,7 @@ impl Device {
             if in_flight.is_empty() {
                 return Ok(());
             }
+            std::thread::sleep(BREATH);
             let mut wrong = None;
             connection.receive(|packet| match packet {
                 Incoming::PubAck(id, 0)
