@@ -26,6 +26,7 @@ const LOOP_LINES_MAX: usize = 10;
 /// Tests and test support that pause for another purpose, each with it.
 const MAY_PAUSE: &[(&str, &str)] = &[
     ("crates/yiwang-router/tests/role.rs", "a life of random length is the fault it injects"),
+    ("tests/tests/kill.rs", "a life of random length is the fault it injects"),
     ("tests/src/", "simulated devices keep a schedule and try again; the tests themselves may not"),
 ];
 
