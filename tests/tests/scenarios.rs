@@ -1,5 +1,4 @@
-//! What people and machines do with a hub, against the real binary: one set of scenarios, run in one process and in
-//! three over Kafka and PostgreSQL (feature `services`).
+//! What people and machines do with a hub, against the real binary.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,19 +30,6 @@ fn embedded() -> (TempDir, Hub) {
 #[test]
 fn embedded_carries_an_alarm_to_its_desk() {
     let (_folder, hub) = embedded();
-    an_alarm_reaches_its_town_and_no_other(&hub);
-    people_work_on_a_case_until_it_is_closed(&hub);
-    a_stream_goes_on_where_it_was(&hub);
-    a_report_is_done_once(&hub);
-    the_ledger_balances(&hub);
-}
-
-#[cfg(feature = "services")]
-#[test]
-fn distributed_carries_an_alarm_to_its_desk() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let plan = Plan::distributed(folder.path(), "scenario").expect("the services are there");
-    let hub = plan.start().expect("the three roles start");
     an_alarm_reaches_its_town_and_no_other(&hub);
     people_work_on_a_case_until_it_is_closed(&hub);
     a_stream_goes_on_where_it_was(&hub);
