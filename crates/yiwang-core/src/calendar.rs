@@ -64,6 +64,15 @@ impl Calendar {
         next > 0 && at - self.starts[next - 1] < self.before[next] - self.before[next - 1]
     }
 
+    /// The next instant after `after` at which working time begins or ends; `None` past the years compiled.
+    #[must_use]
+    pub fn next_edge(&self, after: Millis) -> Option<Millis> {
+        let next = self.starts.partition_point(|start| *start <= after);
+        let end =
+            next.checked_sub(1).map(|at| self.starts[at] + (self.before[next] - self.before[at]));
+        end.filter(|end| *end > after).or_else(|| self.starts.get(next).copied())
+    }
+
     /// Working time from the first span up to an instant.
     fn elapsed(&self, at: Millis) -> i64 {
         let next = self.starts.partition_point(|start| *start <= at);

@@ -45,6 +45,23 @@ fn x2_holiday() {
 }
 
 #[test]
+fn edges_are_where_work_begins_and_ends() {
+    let office = office();
+    let edges = |from: &str, count: usize| {
+        let next = |edge: &Millis| office.next_edge(*edge);
+        std::iter::successors(office.next_edge(at(from)), next).take(count).collect::<Vec<_>>()
+    };
+    let friday = ["11-20 13:00", "11-20 18:00", "11-23 09:00", "11-23 12:00"].map(at);
+    assert_eq!(edges("11-20 12:00", 4), friday);
+    assert_eq!(edges("11-20 12:59", 1), [at("11-20 13:00")]);
+    for edge in edges("09-18 00:00", 60) {
+        assert_ne!(office.is_open(edge - 1), office.is_open(edge), "{edge}");
+    }
+    assert_eq!(office.next_edge(Millis::MAX), None);
+    assert!(office.next_edge(Millis::MIN).is_some_and(|first| office.is_open(first)));
+}
+
+#[test]
 fn x3_pause_and_x4_extension() {
     let office = office();
     let start = at("10-08 09:00");

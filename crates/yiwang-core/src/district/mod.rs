@@ -312,6 +312,12 @@ impl District {
         self.calendars.get(id).map(Arc::as_ref)
     }
 
+    /// All calendars by id.
+    #[must_use]
+    pub const fn calendars(&self) -> &BTreeMap<Arc<str>, Arc<Calendar>> {
+        &self.calendars
+    }
+
     /// A warning for each calendar whose holidays are listed for less than 90 days from now.
     #[must_use]
     pub fn calendar_warnings(&self, now: Millis) -> Vec<Problem> {

@@ -5,6 +5,7 @@
 //! came out, never the step: a step that ran has marked ids as seen.
 
 pub mod bytes;
+mod change;
 mod counters;
 mod shared;
 mod snapshot;

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::problem::Problem;
+use super::change::Checks;
+use crate::problem::{Problem, Severity};
 use crate::registry::{Device, DeviceNo, Registry};
-use crate::rules::{Context, RuleSet};
+use crate::rules::{Context, RuleSet, vectors};
 use crate::thing::Product;
 
 /// Registry and rules of one configuration epoch.
@@ -15,21 +16,26 @@ pub struct Shared {
     registry: Arc<Registry>,
     /// By product number.
     rules: Vec<RuleSet>,
+    /// By product number.
+    checks: Vec<Checks>,
 }
 
 impl Shared {
-    /// Compiles the rules of every product; `None` if any has an error.
+    /// Compiles the rules of every product and runs their vectors; `None` if any has an error.
     #[must_use]
     pub fn new(registry: Arc<Registry>) -> (Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut rules = Vec::with_capacity(registry.products.len());
         for product in &registry.products {
-            let (set, found) = RuleSet::compile(product);
+            let (set, found) = RuleSet::compile(product, registry.district.calendars());
             problems.extend(found);
-            rules.extend(set);
+            let Some(set) = set else { continue };
+            vectors::check(product, &set, &mut problems);
+            rules.push(set);
         }
-        let whole = rules.len() == registry.products.len();
-        (whole.then_some(Self { registry, rules }), problems)
+        let whole = !problems.iter().any(|problem| problem.severity == Severity::Error);
+        let checks = registry.products.iter().map(|product| Checks::of(product)).collect();
+        (whole.then_some(Self { registry, rules, checks }), problems)
     }
 
     /// The registry.
@@ -44,13 +50,19 @@ impl Shared {
         &self.rules
     }
 
+    /// What products want to know of changes, by product number.
+    pub(super) fn checks(&self) -> &[Checks] {
+        &self.checks
+    }
+
     /// A device with its product and rules; `None` only for a number of another registry.
     #[inline]
     pub(super) fn device(&self, no: DeviceNo) -> Option<Routed<'_>> {
         let device = self.registry.at(no)?;
         let index = usize::from(device.product);
         let (product, rules) = (self.registry.products.get(index)?, self.rules.get(index)?);
-        Some(Routed { no, device, product, rules })
+        let checks = self.checks.get(index)?;
+        Some(Routed { no, device, product, rules, checks })
     }
 }
 
@@ -61,6 +73,7 @@ pub(super) struct Routed<'a> {
     pub device: &'a Device,
     pub product: &'a Product,
     pub rules: &'a RuleSet,
+    pub checks: &'a Checks,
 }
 
 impl<'a> Routed<'a> {

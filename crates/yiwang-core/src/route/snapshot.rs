@@ -6,14 +6,17 @@
 use super::bytes::{Damaged, Reader, Writer};
 use super::shared::Shared;
 use super::state::{DeviceState, PartitionState};
+use super::step::{Cause, emit};
 use super::window::Window;
-use super::{RouteCounters, Sink};
+use super::{RouteCounters, Sink, change};
 use crate::ids::Id;
 use crate::record::{Millis, Signal, SignalKind};
-use crate::rules::{Cause, DeviceRules, Legend, Removed};
+use crate::rules::{self, DeviceRules, Legend, Removed};
 
 /// Version of the bytes; a reader knows this one and those before it.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Snapshots before this version know no changes of values.
+const FIRST_WITH_CHANGES: u8 = 2;
 
 impl PartitionState {
     /// The state as bytes.
@@ -27,9 +30,10 @@ impl PartitionState {
         self.counters.encode(&mut to);
         let products = &shared.registry().products;
         to.count(products.len());
-        for (product, rules) in products.iter().zip(shared.rules()) {
+        for ((product, rules), checks) in products.iter().zip(shared.rules()).zip(shared.checks()) {
             to.text(&product.key);
             Legend::of(rules).encode(&mut to);
+            checks.encode(&mut to);
         }
         let mut devices: Vec<(&str, u16, &DeviceState)> = Vec::with_capacity(self.devices.len());
         devices.extend(self.devices.iter().filter_map(|state| {
@@ -43,6 +47,7 @@ impl PartitionState {
             to.uint(u64::from(product));
             state.window.encode(&mut to);
             state.rules.encode(&mut to);
+            change::encode(&state.latest, &mut to);
         }
         to.bytes
     }
@@ -54,7 +59,8 @@ impl PartitionState {
     /// Damaged bytes, or those of a newer version.
     pub fn restore(bytes: &[u8], shared: &Shared, sink: &mut dyn Sink) -> Result<Self, Damaged> {
         let mut from = Reader::new(bytes);
-        if from.byte()? != VERSION {
+        let version = from.byte()?;
+        if !(1..=VERSION).contains(&version) {
             return Err(Damaged("unknown version"));
         }
         let mut state = Self::new(shared);
@@ -63,26 +69,28 @@ impl PartitionState {
         state.listening_since = from.int()?;
         state.quiet_until = from.int()?;
         state.counters = RouteCounters::decode(&mut from)?;
-        let legends = from.list(|from| Ok((from.text()?, Legend::decode(from)?)))?;
-        let same: Vec<bool> =
-            legends.iter().map(|(key, legend)| same(shared, key, legend)).collect();
+        let legends = from.list(|from| Meaning::decode(from, version))?;
+        let same: Vec<bool> = legends.iter().map(|meaning| meaning.is_still_so(shared)).collect();
+        let mut emitted = Vec::new();
         for _ in 0..from.count()? {
             let key = from.text()?;
             let product: usize = from.small()?;
             let window = Window::decode(&mut from)?;
-            let mut rules = DeviceRules::decode(&mut from)?;
-            let legend = legends.get(product).ok_or(Damaged("unknown product"))?;
+            let mut rules = DeviceRules::decode(&mut from, version)?;
+            let latest =
+                if version < FIRST_WITH_CHANGES { Vec::new() } else { change::decode(&mut from)? };
+            let meaning = legends.get(product).ok_or(Damaged("unknown product"))?;
             let clock = state.clock;
             let Some(routed) = shared.registry().device(key).and_then(|(no, _)| shared.device(no))
             else {
-                for removed in rules.abandon(&legend.1) {
+                for removed in rules.abandon(&meaning.rules) {
                     sink.signal(&clear(key, &removed, clock));
                     state.counters.signals += 1;
                 }
                 continue;
             };
             let cx = routed.context();
-            for removed in rules.adopt(&legend.1, same[product], &cx) {
+            for removed in rules.adopt(&meaning.rules, same[product], &cx) {
                 let device = routed.device;
                 sink.signal(&Signal {
                     asset: device.asset.as_deref().map(str::to_owned),
@@ -92,9 +100,14 @@ impl PartitionState {
                 });
                 state.counters.signals += 1;
             }
+            emitted.clear();
+            rules.release(&cx, clock, &mut emitted);
+            let cause = Cause { received_at: clock, raw: None };
+            state.counters.signals += emit(&routed, &cause, &mut 0, &emitted, sink);
             let at = state.place_of(&routed);
             if let Some(device) = state.devices.get_mut(at) {
-                *device = DeviceState { no: routed.no, window, rules, wake: Millis::MAX };
+                let latest = routed.checks.translate(&meaning.checks, &latest);
+                *device = DeviceState { no: routed.no, window, rules, latest, wake: Millis::MAX };
             }
             state.wake(at, &cx);
         }
@@ -111,10 +124,28 @@ impl PartitionState {
     }
 }
 
-fn same(shared: &Shared, key: &str, legend: &Legend) -> bool {
-    let products = shared.registry().products.iter().zip(shared.rules());
-    let known = products.into_iter().find(|(product, _)| *product.key == *key);
-    known.is_some_and(|(_, rules)| Legend::of(rules) == *legend)
+/// What the numbers in the states of one product's devices mean.
+struct Meaning<'a> {
+    product: &'a str,
+    rules: Legend,
+    /// Properties whose changes were checked.
+    checks: Vec<&'a str>,
+}
+
+impl<'a> Meaning<'a> {
+    fn decode(from: &mut Reader<'a>, version: u8) -> Result<Self, Damaged> {
+        let (product, rules) = (from.text()?, Legend::decode(from, version)?);
+        let checks =
+            if version < FIRST_WITH_CHANGES { Vec::new() } else { from.list(Reader::text)? };
+        Ok(Self { product, rules, checks })
+    }
+
+    /// Whether the rules in force are numbered in the same way.
+    fn is_still_so(&self, shared: &Shared) -> bool {
+        let mut products = shared.registry().products.iter().zip(shared.rules());
+        let known = products.find(|(product, _)| *product.key == *self.product);
+        known.is_some_and(|(_, rules)| Legend::of(rules) == self.rules)
+    }
 }
 
 /// The end of an alarm whose rule or device is gone.
@@ -135,7 +166,7 @@ fn clear(device: &str, removed: &Removed, received_at: Millis) -> Signal {
         asset: None,
         place: None,
         point: None,
-        cause: Cause::RuleRemoved.as_str().to_owned(),
+        cause: rules::Cause::RuleRemoved.as_str().to_owned(),
         text: "规则已撤销".to_owned(),
         reading: None,
     }

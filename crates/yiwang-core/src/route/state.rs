@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::RouteCounters;
+use super::change::Latest;
 use super::shared::{Routed, Shared};
 use super::window::Window;
 use crate::codec::Scratch;
@@ -34,6 +35,8 @@ pub(super) struct DeviceState {
     pub no: DeviceNo,
     pub window: Window,
     pub rules: DeviceRules,
+    /// By check of the product.
+    pub latest: Box<[Latest]>,
     /// When it stands in the wake list; `Millis::MAX` = not at all.
     pub wake: Millis,
 }
@@ -136,6 +139,7 @@ impl PartitionState {
                 no: routed.no,
                 window: Window::default(),
                 rules: DeviceRules::new(routed.rules),
+                latest: routed.checks.nothing(),
                 wake: Millis::MAX,
             });
         }

@@ -165,6 +165,9 @@ impl PartitionState {
             self.counters.signals += event_signals(routed, event, (raw, id), samples, sink);
             return;
         }
+        if let Some(device) = self.devices.get_mut(at).filter(|_| event.is_none()) {
+            routed.checks.judge(&mut device.latest, samples);
+        }
         let count = samples.sets.len() as u64;
         for (index, set) in (0..).zip(&samples.sets) {
             sink.reading(&Reading {

@@ -3,10 +3,15 @@
 //! Owns what a condition may say and the named limits. A product with one bad rule is refused as a whole: half a set of
 //! alarms is worse than the old one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::condition::{self, Slots};
 use super::expr::{self, Expr};
 use super::model::Model;
-use super::program::{self, Program, Slots};
+use super::program::Program;
 use super::{Condition, Rule, RuleSet, Step};
+use crate::calendar::Calendar;
 use crate::ids::{Hasher, Id};
 use crate::problem::{Problem, Severity};
 use crate::thing::{AlarmSpec, Expression, Hold, LatePolicy, Product};
@@ -15,24 +20,34 @@ use crate::thing::{AlarmSpec, Expression, Hold, LatePolicy, Product};
 pub const RULES_MAX: usize = 100;
 /// Most severity steps of one rule.
 pub const STEPS_MAX: usize = 4;
+/// Most windows of one rule, each a property and a span *(design)*.
+pub const WINDOWS_MAX: u32 = 4;
 /// Largest `count` and `of`.
 const COUNT_MAX: u32 = 64;
+
+/// Calendars by id, for `schedule`.
+pub type Calendars = BTreeMap<Arc<str>, Arc<Calendar>>;
 
 impl RuleSet {
     /// Compiles the rules of a product; `None` when any of them has an error.
     #[must_use]
-    pub fn compile(product: &Product) -> (Option<Self>, Vec<Problem>) {
-        Self::compile_specs(&Model::of(product), &product.alarms)
+    pub fn compile(product: &Product, calendars: &Calendars) -> (Option<Self>, Vec<Problem>) {
+        Self::compile_specs(&Model::of(product), &product.alarms, calendars)
     }
 
     /// Compiles rules against the view on a product.
     #[must_use]
-    pub fn compile_specs(model: &Model, specs: &[AlarmSpec]) -> (Option<Self>, Vec<Problem>) {
+    pub fn compile_specs(
+        model: &Model,
+        specs: &[AlarmSpec],
+        calendars: &Calendars,
+    ) -> (Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut slots = Slots::default();
         let mut rules: Vec<Rule> = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
-            let mut one = One { model, spec, slots: &mut slots, problems: &mut problems };
+            let (slots, problems) = (&mut slots, &mut problems);
+            let mut one = One { model, spec, calendars, slots, problems };
             if rules.iter().any(|rule| rule.id == spec.id) {
                 let remedy = "give it its own id";
                 one.bad(spec.line, "DUPLICATE_RULE", "this rule id is used twice", remedy);
@@ -60,6 +75,9 @@ impl RuleSet {
             valid_for: model.valid_for,
             slot_of,
             properties: slots.properties.iter().map(of_slot).collect(),
+            remembers: !(slots.previous.is_empty() && slots.windows.is_empty()),
+            previous: slots.previous,
+            windows: slots.windows,
         };
         (Some(set), problems)
     }
@@ -68,6 +86,7 @@ impl RuleSet {
 struct One<'a> {
     model: &'a Model,
     spec: &'a AlarmSpec,
+    calendars: &'a Calendars,
     slots: &'a mut Slots,
     problems: &'a mut Vec<Problem>,
 }
@@ -96,6 +115,7 @@ impl One<'_> {
             let until = step.until.as_ref().and_then(|until| self.condition("until", until));
             steps.extend(when.map(|when| Step { when, until, is: step.is }));
         }
+        let schedule = self.schedule();
         let mut rule = Rule {
             id: spec.id.clone(),
             hash: hash(spec),
@@ -112,6 +132,7 @@ impl One<'_> {
             steps_down: spec.severity.step_down,
             remind: spec.remind,
             flap: spec.flap,
+            schedule,
             mask: 0,
             threshold,
         };
@@ -120,11 +141,19 @@ impl One<'_> {
         (self.problems.len() == before).then_some(rule)
     }
 
+    fn schedule(&mut self) -> Option<Arc<Calendar>> {
+        let named = self.spec.schedule.as_ref()?;
+        let calendar = self.calendars.get(named.text.as_str()).cloned();
+        if calendar.is_none() {
+            let what = format!("schedule: `{}` is no calendar", named.text);
+            let remedy = "use an id of calendars.yaml, or add it there";
+            self.bad(named.line, "UNKNOWN_CALENDAR", &what, remedy);
+        }
+        calendar
+    }
+
     fn check_words(&mut self) {
         let spec = self.spec;
-        if spec.schedule.is_some() {
-            self.bad(spec.line, "NOT_YET", "schedule: is not yet supported", "leave it out");
-        }
         if spec.severity.steps.len() > STEPS_MAX {
             let what = format!("has more than {STEPS_MAX} severity steps");
             self.bad(spec.line, "STEPS_MAX", &what, "drop some");
@@ -158,7 +187,13 @@ impl One<'_> {
             let what = "late: raise cannot prove a hold";
             self.bad(line, "LATE_HOLD", what, "drop one of the two");
         }
+        let windows = rule.programs().fold(0, |bits, program| bits | program.windows);
+        if windows.count_ones() > WINDOWS_MAX {
+            let what = format!("reads more than {WINDOWS_MAX} windows (property and span)");
+            self.bad(line, "WINDOWS_MAX", &what, "use the same span for several functions");
+        }
         let plain = rule.clear.is_none()
+            && self.spec.schedule.is_none()
             && rule.hold == Hold::None
             && rule.clear_hold == 0
             && rule.quiet_clear.is_none()
@@ -187,7 +222,7 @@ impl One<'_> {
         let program = self.compile("when", when.line, &tree).map(Condition::When);
         let threshold = match &tree {
             Expr::Compare(_, _, right) => {
-                program::compile_value(right, self.model, self.slots).ok()
+                condition::compile_value(right, self.model, self.slots).ok()
             }
             _ => None,
         };
@@ -211,7 +246,7 @@ impl One<'_> {
     }
 
     fn compile(&mut self, field: &str, line: u32, tree: &Expr) -> Option<Program> {
-        match program::compile(tree, self.model, self.slots) {
+        match condition::compile(tree, self.model, self.slots) {
             Ok(program) => Some(program),
             Err(message) => {
                 let what = format!("{field}: {message}");
@@ -232,7 +267,8 @@ fn hash(spec: &AlarmSpec) -> Id {
         step.line = 0;
         [Some(&mut step.when), step.until.as_mut()].into_iter().flatten()
     });
-    spec.clear.iter_mut().chain(in_steps).for_each(|expression| expression.line = 0);
+    let texts = spec.clear.iter_mut().chain(&mut spec.schedule).chain(in_steps);
+    texts.for_each(|expression| expression.line = 0);
     Hasher::new().text(&format!("{spec:?}")).finish()
 }
 

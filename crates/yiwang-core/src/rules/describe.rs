@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::Condition;
 use super::machine::Moment;
+use super::memory::Slot;
 use super::model::{PropertyKind, PropertyModel};
-use super::program::Slot;
 use crate::record::{Millis, SignalKind};
 
 /// Most properties named in one text.
@@ -21,7 +21,7 @@ pub(super) fn signal(moment: &Moment<'_>, kind: SignalKind) -> String {
         };
     }
     let mut text = String::new();
-    let slots = moment.slots.iter().zip(&moment.cx.rules.properties).enumerate();
+    let slots = moment.memory.slots.iter().zip(&moment.cx.rules.properties).enumerate();
     let read = slots.filter(|(slot, _)| moment.rule.mask & (1 << slot) != 0);
     for (_, (slot, property)) in read.take(NAMED_MAX) {
         if !text.is_empty() {

@@ -4,7 +4,8 @@
 //! `samples` and `timers` do. Times of one alarm's signals never decrease.
 
 use super::describe;
-use super::program::{Inputs, Slot};
+use super::memory::Memory;
+use super::program::Inputs;
 use super::state::{Born, Cause, Emitted, Entry, Mark, Phase, StepState};
 use super::{Condition, Context, Rule};
 use crate::record::{Millis, SignalKind};
@@ -14,7 +15,7 @@ use crate::thing::{Flap, Hold, MissingPolicy};
 pub(super) struct Moment<'a> {
     pub cx: Context<'a>,
     pub rule: &'a Rule,
-    pub slots: &'a [Slot],
+    pub memory: &'a Memory,
     /// Device time.
     pub t: Millis,
 }
@@ -34,11 +35,17 @@ impl Moment<'_> {
             // A value before the first stands at `Millis::MIN` and is NaN, so it stays unknown.
             _ => Millis::MIN,
         };
-        Inputs { slots: self.slots, horizon, attributes: self.cx.attributes }
+        let (memory, spans) = (self.memory, self.cx.rules.windows.as_slice());
+        Inputs { memory, spans, t: self.t, horizon, attributes: self.cx.attributes }
     }
 
-    /// Whether `when` is true; an `absent()` is judged by its timer only.
-    pub(super) fn when(&self) -> bool {
+    /// Whether the rule's calendar lets `when` be true.
+    fn is_open(&self) -> bool {
+        self.rule.schedule.as_ref().is_none_or(|calendar| calendar.is_open(self.t))
+    }
+
+    /// Whether `when` is true, the calendar aside; an `absent()` is judged by its timer only.
+    pub(super) fn holds(&self) -> bool {
         match &self.rule.condition {
             Condition::When(program) => program.is_true(&self.inputs()),
             Condition::Absent(_) => false,
@@ -50,45 +57,77 @@ impl Moment<'_> {
             (Some(clear), _) => clear.is_true(&self.inputs()),
             // Quiet alone clears such a rule: a single false sample is no proof.
             (None, _) if self.rule.quiet_clear.is_some() => false,
-            (None, Condition::When(when)) => when.is_false(&self.inputs()),
+            (None, Condition::When(when)) => !self.is_open() || when.is_false(&self.inputs()),
             (None, Condition::Absent(_)) => true,
         }
     }
 
-    /// An in-order sample of the rule.
-    pub(super) fn sample(&self, e: &mut Entry, mark: Mark, when: bool, out: &mut Vec<Emitted>) {
+    /// An in-order sample of the rule; `holds` is whether `when` is true, the calendar aside.
+    pub(super) fn sample(&self, e: &mut Entry, mark: Mark, holds: bool, out: &mut Vec<Emitted>) {
+        let when = holds && self.is_open();
         e.seen = mark;
         e.stale = false;
+        e.judged = mark.t;
+        e.holds = holds && self.rule.schedule.is_some();
         if when {
             e.last_true = mark;
         }
-        self.release(e, out);
         match e.phase {
-            Phase::Normal | Phase::Pending => self.prove(e, mark, when, out),
-            Phase::Firing | Phase::Clearing => self.judge(e, mark, out),
+            Phase::Normal | Phase::Pending => self.prove(e, (mark, Born::Sample), when, out),
+            Phase::Firing | Phase::Clearing => {
+                if !self.end(e, (mark, Born::Sample), out) {
+                    self.judge(e, mark, out);
+                }
+            }
         }
     }
 
-    /// What was raised in maintenance and still stands is raised when that ends.
-    fn release(&self, e: &mut Entry, out: &mut Vec<Emitted>) {
+    /// An edge of the calendar: the condition of the newest sample, as far as it still holds, begins or ceases to count.
+    pub(super) fn edge(&self, e: &mut Entry, out: &mut Vec<Emitted>) {
+        // Of device time as the calendar has it, so no time of reception is in it.
+        let mark = Mark { t: self.t, ..Mark::NEVER };
+        let by = (mark, mark.born(self.t));
+        e.judged = self.t;
+        e.holds = e.holds && self.holds();
+        let when = e.holds && self.is_open();
+        if when {
+            e.last_true = mark;
+        }
+        match (e.phase, self.rule.hold) {
+            (Phase::Normal | Phase::Pending, Hold::None | Hold::For(_)) => {
+                self.prove(e, by, when, out);
+            }
+            // An edge is no sample, so there is nothing to count.
+            (Phase::Normal | Phase::Pending, _) => {}
+            (Phase::Firing | Phase::Clearing, _) => {
+                self.end(e, by, out);
+            }
+        }
+    }
+
+    /// In maintenance nobody was told; what still stands at its end is raised then. The id is that of the raise that was
+    /// held, so it does not depend on when the end was noticed.
+    pub(super) fn release(&self, e: &mut Entry, out: &mut Vec<Emitted>) {
         if e.held && e.raised() && !self.cx.held {
             e.held = false;
-            let said = Said {
-                kind: SignalKind::Raise,
-                time: self.t,
-                cause: Cause::Condition,
-                born: Born::Sample,
-            };
-            self.say(e, said, out);
+            let (time, cause) = (self.t, Cause::Condition);
+            let born = e.raised_by.born(e.raised_by.t);
+            self.say(e, Said { kind: SignalKind::Raise, time, cause, born }, out);
+            // Repeats keep their rhythm, but none is due before what it repeats.
+            if let (Some((due, _)), Some(every)) = (&mut e.remind, self.rule.remind) {
+                let missed = (time - *due).div_euclid(every) + 1;
+                *due = due.saturating_add(every.saturating_mul(missed.max(0)));
+            }
         }
     }
 
     /// Normal and Pending: is the proof complete?
-    fn prove(&self, e: &mut Entry, mark: Mark, when: bool, out: &mut Vec<Emitted>) {
+    fn prove(&self, e: &mut Entry, by: (Mark, Born), when: bool, out: &mut Vec<Emitted>) {
+        let mark = by.0;
         let (count, window) = match self.rule.hold {
             Hold::None => {
                 if when {
-                    self.raise(e, mark.t, mark.t, (mark, Born::Sample), out);
+                    self.raise(e, mark.t, mark.t, by, out);
                 }
                 return;
             }
@@ -117,7 +156,7 @@ impl Moment<'_> {
         match e.trues.first() {
             Some((_, first)) if e.trues.len() >= count as usize => {
                 let first = *first;
-                self.raise(e, mark.t, first, (mark, Born::Sample), out);
+                self.raise(e, mark.t, first, by, out);
             }
             Some(_) => {
                 if e.phase == Phase::Normal {
@@ -128,18 +167,22 @@ impl Moment<'_> {
         }
     }
 
-    /// Firing and Clearing: does the alarm end, does its severity change?
-    fn judge(&self, e: &mut Entry, mark: Mark, out: &mut Vec<Emitted>) {
-        let clears = self.clears();
-        match (e.phase, clears) {
+    /// Firing and Clearing: does the alarm end, or begin to?
+    fn end(&self, e: &mut Entry, (mark, born): (Mark, Born), out: &mut Vec<Emitted>) -> bool {
+        match (e.phase, self.clears()) {
             (Phase::Firing, true) if self.clear_hold(e) == 0 => {
-                let edge = (mark.t, Cause::Condition, Born::Sample);
-                return self.clear(e, edge, out);
+                self.clear(e, (mark.t, Cause::Condition, born), out);
+                return true;
             }
             (Phase::Firing, true) => (e.phase, e.start) = (Phase::Clearing, mark),
             (Phase::Clearing, false) => e.phase = Phase::Firing,
             _ => {}
         }
+        false
+    }
+
+    /// Firing and Clearing: does the severity change?
+    fn judge(&self, e: &mut Entry, mark: Mark, out: &mut Vec<Emitted>) {
         let inputs = self.inputs();
         for (step, state) in self.rule.steps.iter().zip(&mut e.steps) {
             if *state == StepState::Off {
@@ -216,15 +259,19 @@ impl Moment<'_> {
         e.rest();
     }
 
-    /// The alarm still stands.
+    /// The alarm still stands. Where people work on the device, nobody needs to be told again.
     pub(super) fn remind(&self, e: &mut Entry, t: Millis, born: Born, out: &mut Vec<Emitted>) {
+        if self.cx.held {
+            return;
+        }
         let said = Said { kind: SignalKind::Remind, time: t, cause: Cause::Condition, born };
         self.say(e, said, out);
     }
 
     /// A late sample of a life-safety rule: raised at its own time and cleared at the newest at once.
     pub(super) fn late(&self, e: &mut Entry, newest: Millis, out: &mut Vec<Emitted>) {
-        if e.phase != Phase::Normal || self.t <= e.newest_signal || !self.when() {
+        if e.phase != Phase::Normal || self.t <= e.newest_signal || !self.is_open() || !self.holds()
+        {
             return;
         }
         let mark = Mark { t: self.t, ..Mark::NEVER };

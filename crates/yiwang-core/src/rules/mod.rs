@@ -5,31 +5,45 @@
 //! the same ids. It refuses what it does not understand at load, with file and line; a running rule cannot fail.
 
 mod compile;
+pub mod condition;
 mod describe;
 pub mod expr;
 mod machine;
+mod memory;
 pub mod model;
 pub mod program;
 mod samples;
 mod snapshot;
 mod state;
 mod timers;
+pub mod vectors;
+pub mod window;
 
+#[cfg(test)]
+mod random_tests;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod reference_conditions;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;
 
-pub use compile::{RULES_MAX, STEPS_MAX};
-pub use samples::{Sample, is_valid};
+pub use compile::{Calendars, RULES_MAX, STEPS_MAX, WINDOWS_MAX};
+pub use memory::{Memory, Slot, is_valid, number};
+pub use samples::Sample;
 pub use snapshot::{Legend, Removed};
 pub use state::{Born, Cause, DeviceRules, Edge, Emitted, Mark, Phase};
 
+use std::sync::Arc;
+
+use crate::calendar::Calendar;
 use crate::ids::Id;
 use crate::record::{AlarmSeverity, Millis};
 use crate::thing::{Flap, Hold, MissingPolicy};
 use model::PropertyModel;
-use program::Program;
+use program::{Program, WindowSpan};
 
 /// How long after a device's clock ticks move its timers *(design)*: samples on their way come first.
 pub const GRACE_MS: Millis = 10_000;
@@ -47,6 +61,12 @@ pub struct RuleSet {
     slot_of: Vec<u8>,
     /// The property of each slot, for texts and for finding it again in another version.
     properties: Vec<PropertyModel>,
+    /// Slot by number of `prev()`.
+    previous: Vec<u8>,
+    /// By number of the window.
+    windows: Vec<WindowSpan>,
+    /// Whether any rule reads more than newest values.
+    remembers: bool,
     /// Whether any rule is `absent()`.
     has_absent: bool,
 }
@@ -76,6 +96,8 @@ pub struct Rule {
     steps_down: bool,
     remind: Option<Millis>,
     flap: Flap,
+    /// Outside of it `when` is false.
+    schedule: Option<Arc<Calendar>>,
     /// Every slot that the rule reads.
     mask: u128,
     /// What `when` compares with, for texts.
@@ -115,12 +137,6 @@ pub struct Context<'a> {
 }
 
 impl RuleSet {
-    /// Number of values a device keeps for its rules.
-    #[must_use]
-    pub fn slots(&self) -> usize {
-        self.properties.len()
-    }
-
     /// The slot of a property, if a rule reads it.
     #[inline]
     fn slot_of(&self, property: u16) -> Option<usize> {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::expr::{Arithmetic, Expr, parse};
-use super::model::{Model, PropertyKind};
+use super::expr::{Expr, parse};
+use super::model::Model;
 use crate::record::{AlarmSeverity, Millis, SignalKind};
 use crate::thing::{AlarmSpec, Hold, LatePolicy, MissingPolicy};
 
@@ -29,6 +29,10 @@ struct One {
     severity: AlarmSeverity,
     newest_signal: Millis,
     seen: Millis,
+    /// `when` was true at the newest sample, the calendar aside.
+    holds: bool,
+    /// Newest sample or edge of the calendar.
+    judged: Millis,
     last_true: Millis,
     since: Millis,
     /// Rule samples since the state was last Normal.
@@ -39,27 +43,18 @@ struct One {
 }
 
 pub(super) struct Reference {
-    model: Model,
-    rules: Vec<AlarmSpec>,
+    pub(super) model: Model,
+    pub(super) rules: Vec<AlarmSpec>,
     all: Vec<One>,
-    history: Vec<(Millis, BTreeMap<String, f64>)>,
+    /// In order.
+    pub(super) history: Vec<(Millis, BTreeMap<String, f64>)>,
+    /// As received, late ones among them.
+    pub(super) received: Vec<(Millis, BTreeMap<String, f64>)>,
+    /// What every `schedule` of the rules means, in ms.
+    pub(super) hours: Vec<(Millis, Millis)>,
     lag: Millis,
-    attrs: BTreeMap<String, f64>,
+    pub(super) attrs: BTreeMap<String, f64>,
     pub(super) said: Vec<Said>,
-}
-
-fn names(expr: &Expr, to: &mut Vec<String>) {
-    match expr {
-        Expr::Name(name) => to.push(name.clone()),
-        Expr::Call(name, _) if name == "attr" => {}
-        Expr::Call(_, list) => list.iter().for_each(|e| names(e, to)),
-        Expr::Negative(a) | Expr::Not(a) => names(a, to),
-        Expr::Arithmetic(_, a, b) | Expr::Compare(_, a, b) | Expr::And(a, b) | Expr::Or(a, b) => {
-            names(a, to);
-            names(b, to);
-        }
-        _ => {}
-    }
 }
 
 impl Reference {
@@ -71,6 +66,8 @@ impl Reference {
             severity: AlarmSeverity::Info,
             newest_signal: Millis::MIN,
             seen: Millis::MIN,
+            holds: false,
+            judged: Millis::MIN,
             last_true: Millis::MIN,
             since: Millis::MIN,
             proof: Vec::new(),
@@ -83,6 +80,8 @@ impl Reference {
             rules: rules.to_vec(),
             all: rules.iter().map(one).collect(),
             history: Vec::new(),
+            received: Vec::new(),
+            hours: Vec::new(),
             lag: 0,
             attrs: attrs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
             said: Vec::new(),
@@ -100,94 +99,6 @@ impl Reference {
 
     fn newest(&self) -> Millis {
         self.history.last().map_or(Millis::MIN, |(t, _)| *t)
-    }
-
-    fn properties(&self, rule: usize) -> Vec<String> {
-        let text = &self.rules[rule];
-        let mut found = Vec::new();
-        let steps =
-            text.severity.steps.iter().flat_map(|s| {
-                [Some(s.when.text.clone()), s.until.as_ref().map(|u| u.text.clone())]
-            });
-        for text in [Some(text.when.text.clone()), text.clear.as_ref().map(|c| c.text.clone())]
-            .into_iter()
-            .chain(steps)
-            .flatten()
-        {
-            names(&parse(&text).unwrap(), &mut found);
-        }
-        found
-    }
-
-    /// Newest value at or before `t` that still counts.
-    fn value(&self, rule: usize, name: &str, t: Millis) -> Option<f64> {
-        let set = self.history.iter().rev().find(|(_, set)| set.contains_key(name))?;
-        let keep = self.rules[rule].missing == MissingPolicy::Keep;
-        let fresh = keep || self.model.valid_for.is_none_or(|valid| set.0 >= t - valid);
-        fresh.then(|| set.1[name])
-    }
-
-    fn number(&self, expr: &Expr, rule: usize, t: Millis) -> Option<f64> {
-        let value = match expr {
-            Expr::Number(value) => *value,
-            Expr::Bool(value) => f64::from(u8::from(*value)),
-            Expr::Name(name) => self.value(rule, name, t)?,
-            Expr::Call(_, list) => match &list[0] {
-                Expr::Word(word) => *self.attrs.get(word)?,
-                _ => return None,
-            },
-            Expr::Negative(a) => -self.number(a, rule, t)?,
-            Expr::Arithmetic(op, a, b) => {
-                let (a, b) = (self.number(a, rule, t)?, self.number(b, rule, t)?);
-                match op {
-                    Arithmetic::Add => a + b,
-                    Arithmetic::Subtract => a - b,
-                    Arithmetic::Multiply => a * b,
-                    Arithmetic::Divide => a / b,
-                }
-            }
-            _ => f64::from(u8::from(self.truth(expr, rule, t)?)),
-        };
-        value.is_finite().then_some(value)
-    }
-
-    fn word_index(&self, word: &str, other: &Expr) -> f64 {
-        let Expr::Name(name) = other else { return f64::NAN };
-        let property = self.model.properties.iter().find(|p| p.identifier == *name).unwrap();
-        let PropertyKind::Enum(values) = &property.kind else { return f64::NAN };
-        values.iter().position(|v| v == word).unwrap() as f64
-    }
-
-    fn truth(&self, expr: &Expr, rule: usize, t: Millis) -> Option<bool> {
-        match expr {
-            Expr::Not(a) => Some(!self.truth(a, rule, t)?),
-            Expr::And(a, b) => match (self.truth(a, rule, t), self.truth(b, rule, t)) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            },
-            Expr::Or(a, b) => match (self.truth(a, rule, t), self.truth(b, rule, t)) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            },
-            Expr::Compare(op, a, b) => {
-                let a_value = match &**a {
-                    Expr::Word(word) => Some(self.word_index(word, b)),
-                    a => self.number(a, rule, t),
-                };
-                let b_value = match &**b {
-                    Expr::Word(word) => Some(self.word_index(word, a)),
-                    b => self.number(b, rule, t),
-                };
-                Some(op.holds(a_value?, b_value?))
-            }
-            other => Some(self.number(other, rule, t)? == 1.0),
-        }
-    }
-
-    fn ask(&self, text: &str, rule: usize, t: Millis) -> Option<bool> {
-        self.truth(&parse(text).unwrap(), rule, t)
     }
 
     pub(super) fn absent(&self, rule: usize) -> Option<Millis> {
@@ -273,33 +184,44 @@ impl Reference {
         if self.all[rule].flapping { plain.max(self.rules[rule].flap.quiet) } else { plain }
     }
 
+    /// Whether the rule's hours let `when` be true.
+    fn is_open(&self, rule: usize, t: Millis) -> bool {
+        self.rules[rule].schedule.is_none()
+            || self.hours.iter().any(|(from, to)| (*from..*to).contains(&t))
+    }
+
     /// Every timer as (due, rule, order at one instant).
     fn timers(&self) -> Vec<(Millis, usize, u8)> {
         let mut all = Vec::new();
         for (rule, one) in self.all.iter().enumerate() {
             let text = &self.rules[rule];
+            if text.schedule.is_some() && (one.holds || one.state != State::Normal) {
+                let edges = self.hours.iter().flat_map(|(from, to)| [*from, *to]);
+                let next = edges.filter(|edge| *edge > one.judged).min();
+                all.extend(next.map(|edge| (edge, rule, 0)));
+            }
             let raised = matches!(one.state, State::Firing | State::Clearing(_));
             let lapses = one.state != State::Normal
                 && !one.stale
                 && text.missing != MissingPolicy::Keep
                 && self.absent(rule).is_none();
             if let (true, Some(valid)) = (lapses, self.model.valid_for) {
-                all.push((one.seen + valid, rule, 0));
+                all.push((one.seen + valid, rule, 1));
             }
             if let (State::Pending(p), Hold::For(hold)) = (one.state, text.hold) {
-                all.push((p + hold, rule, 1));
+                all.push((p + hold, rule, 2));
             }
             if let State::Clearing(q) = one.state {
-                all.push((q + self.clear_hold(rule), rule, 2));
+                all.push((q + self.clear_hold(rule), rule, 3));
             }
             if let (true, Some(quiet)) = (raised, text.quiet_clear) {
-                all.push((one.last_true + quiet, rule, 3));
+                all.push((one.last_true + quiet, rule, 4));
             }
             for fall in one.steps.iter().flatten().flatten() {
-                all.push((fall + text.clear_hold.unwrap_or(0), rule, 4));
+                all.push((fall + text.clear_hold.unwrap_or(0), rule, 5));
             }
             if let Some(due) = one.remind {
-                all.push((due, rule, 5));
+                all.push((due, rule, 6));
             }
         }
         all
@@ -308,7 +230,8 @@ impl Reference {
     fn advance(&mut self, limit: Millis) {
         while let Some((t, rule, kind)) = self.timers().into_iter().min().filter(|m| m.0 <= limit) {
             match kind {
-                0 => match (self.all[rule].state, self.rules[rule].missing) {
+                0 => self.edge(rule, t),
+                1 => match (self.all[rule].state, self.rules[rule].missing) {
                     (State::Pending(_), _) => self.rest(rule),
                     (_, MissingPolicy::Clear) => self.clear(rule, t, "MISSING", true),
                     _ => {
@@ -317,13 +240,13 @@ impl Reference {
                         self.all[rule].steps.iter_mut().flatten().for_each(|s| *s = None);
                     }
                 },
-                1 => {
+                2 => {
                     let State::Pending(p) = self.all[rule].state else { unreachable!() };
                     self.raise(rule, t, p, true);
                 }
-                2 => self.clear(rule, t, "", true),
-                3 => self.clear(rule, t, "QUIET", true),
-                4 => {
+                3 => self.clear(rule, t, "", true),
+                4 => self.clear(rule, t, "QUIET", true),
+                5 => {
                     let hold = self.rules[rule].clear_hold.unwrap_or(0);
                     for step in &mut self.all[rule].steps {
                         if matches!(step, Some(Some(since)) if *since + hold <= t) {
@@ -353,9 +276,11 @@ impl Reference {
 
     pub(super) fn sample(&mut self, t: Millis, rx: Millis, set: &BTreeMap<String, f64>) {
         if t < self.newest() {
+            self.received.push((t, set.clone()));
             return self.late(t, set);
         }
         self.advance(t - 1);
+        self.received.push((t, set.clone()));
         self.history.push((t, set.clone()));
         self.lag = (rx - t).clamp(-600_000, 86_400_000);
         for rule in 0..self.rules.len() {
@@ -373,33 +298,64 @@ impl Reference {
 
     fn judge(&mut self, rule: usize, t: Millis) {
         let text = self.rules[rule].clone();
-        let when = self.ask(&text.when.text, rule, t);
-        let clear = match &text.clear {
-            Some(clear) => self.ask(&clear.text, rule, t) == Some(true),
-            None => text.quiet_clear.is_none() && when == Some(false),
-        };
-        let yes = when == Some(true);
+        let holds = self.ask(&text.when.text, rule, t) == Some(true);
+        let yes = holds && self.is_open(rule, t);
         let one = &mut self.all[rule];
         one.seen = t;
+        one.judged = t;
+        one.holds = holds && text.schedule.is_some();
         one.stale = false;
         if yes {
             one.last_true = t;
         }
         match one.state {
-            State::Normal | State::Pending(_) => self.prove(rule, t, yes),
+            State::Normal | State::Pending(_) => self.prove(rule, t, yes, false),
             State::Firing | State::Clearing(_) => {
-                if clear && one.state == State::Firing && self.clear_hold(rule) == 0 {
-                    return self.clear(rule, t, "", false);
+                if !self.end(rule, t, false) {
+                    self.judge_steps(rule, t);
                 }
-                let one = &mut self.all[rule];
-                one.state = match one.state {
-                    State::Clearing(q) if clear => State::Clearing(q),
-                    _ if clear => State::Clearing(t),
-                    _ => State::Firing,
-                };
-                self.judge_steps(rule, t);
             }
         }
+    }
+
+    fn edge(&mut self, rule: usize, t: Millis) {
+        let text = self.rules[rule].clone();
+        let holds = self.all[rule].holds && self.ask(&text.when.text, rule, t) == Some(true);
+        let yes = holds && self.is_open(rule, t);
+        let one = &mut self.all[rule];
+        (one.judged, one.holds) = (t, holds);
+        if yes {
+            one.last_true = t;
+        }
+        let counts = matches!(text.hold, Hold::CountOf { .. } | Hold::CountWithin { .. });
+        match one.state {
+            State::Normal | State::Pending(_) if counts => {}
+            State::Normal | State::Pending(_) => self.prove(rule, t, yes, true),
+            State::Firing | State::Clearing(_) => {
+                self.end(rule, t, true);
+            }
+        }
+    }
+
+    /// Whether a raised alarm ended.
+    fn end(&mut self, rule: usize, t: Millis, timer: bool) -> bool {
+        let text = self.rules[rule].clone();
+        let clear = match &text.clear {
+            Some(clear) => self.ask(&clear.text, rule, t) == Some(true),
+            None if text.quiet_clear.is_some() => false,
+            None => !self.is_open(rule, t) || self.ask(&text.when.text, rule, t) == Some(false),
+        };
+        if clear && self.all[rule].state == State::Firing && self.clear_hold(rule) == 0 {
+            self.clear(rule, t, "", timer);
+            return true;
+        }
+        let one = &mut self.all[rule];
+        one.state = match one.state {
+            State::Clearing(q) if clear => State::Clearing(q),
+            _ if clear => State::Clearing(t),
+            _ => State::Firing,
+        };
+        false
     }
 
     fn judge_steps(&mut self, rule: usize, t: Millis) {
@@ -421,11 +377,11 @@ impl Reference {
         self.settle(rule, t, false);
     }
 
-    fn prove(&mut self, rule: usize, t: Millis, yes: bool) {
+    fn prove(&mut self, rule: usize, t: Millis, yes: bool, timer: bool) {
         let hold = self.rules[rule].hold;
         let count = match (hold, self.all[rule].state, yes) {
             (Hold::CountOf { count, .. } | Hold::CountWithin { count, .. }, ..) => count,
-            (Hold::None, _, true) => return self.raise(rule, t, t, false),
+            (Hold::None, _, true) => return self.raise(rule, t, t, timer),
             (Hold::For(_), State::Normal, true) => {
                 self.all[rule].state = State::Pending(t);
                 return;
@@ -468,14 +424,15 @@ impl Reference {
                 continue;
             }
             let history = std::mem::replace(&mut self.history, vec![(t, set.clone())]);
+            let received = std::mem::replace(&mut self.received, vec![(t, set.clone())]);
             let when = self.rules[rule].when.text.clone();
-            if self.ask(&when, rule, t) == Some(true) {
+            if self.is_open(rule, t) && self.ask(&when, rule, t) == Some(true) {
                 self.all[rule].since = t;
                 self.latch(rule, t);
                 self.say(rule, SignalKind::Raise, t, "LATE", false);
                 self.clear(rule, newest, "LATE", false);
             }
-            self.history = history;
+            (self.history, self.received) = (history, received);
         }
     }
 

@@ -4,12 +4,18 @@
 //! configuration the state moves by rule id and property identifier: an unchanged rule notices nothing, a changed one
 //! drops what was pending, a removed one ends its alarm.
 
-use super::program::Slot;
+use super::memory::{Memory, Slot};
+use super::model::PropertyModel;
+use super::program::WindowSpan;
 use super::state::{DeviceRules, Edge, Entry, Mark, Phase, StepState};
+use super::window::Window;
 use super::{Context, RuleSet};
 use crate::ids::Id;
 use crate::record::{AlarmSeverity, Millis};
 use crate::route::bytes::{Damaged, Reader, Writer};
+
+/// Snapshots before this version know no windows, `prev()` and schedules.
+pub(super) const FIRST_WITH_WINDOWS: u8 = 2;
 
 /// What the rule and slot numbers of a state mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +24,10 @@ pub struct Legend {
     rules: Vec<(Box<str>, Id, Box<str>)>,
     /// Per slot: property identifier.
     slots: Vec<Box<str>>,
+    /// Per number of `prev()`: slot.
+    previous: Vec<u8>,
+    /// Per number of a window: slot and span.
+    windows: Vec<WindowSpan>,
 }
 
 /// An alarm whose rule is gone.
@@ -45,6 +55,8 @@ impl Legend {
         Self {
             rules: rules.rules.iter().map(of_rule).collect(),
             slots: rules.properties.iter().map(|p| p.identifier.as_str().into()).collect(),
+            previous: rules.previous.clone(),
+            windows: rules.windows.clone(),
         }
     }
 
@@ -60,16 +72,56 @@ impl Legend {
         for slot in &self.slots {
             to.text(slot);
         }
+        to.count(self.previous.len());
+        for slot in &self.previous {
+            to.byte(*slot);
+        }
+        to.count(self.windows.len());
+        for window in &self.windows {
+            to.byte(window.slot);
+            to.int(window.span);
+        }
     }
 
     /// Reads it.
     ///
     /// # Errors
     /// Damaged bytes.
-    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub fn decode(from: &mut Reader<'_>, version: u8) -> Result<Self, Damaged> {
         let rules = from.list(|r| Ok((r.text()?.into(), r.id()?, r.text()?.into())))?;
         let slots = from.list(|r| Ok(r.text()?.into()))?;
-        Ok(Self { rules, slots })
+        if version < FIRST_WITH_WINDOWS {
+            return Ok(Self { rules, slots, previous: Vec::new(), windows: Vec::new() });
+        }
+        let previous = from.list(Reader::byte)?;
+        let windows = from.list(|r| Ok(WindowSpan { slot: r.byte()?, span: r.int()? }))?;
+        Ok(Self { rules, slots, previous, windows })
+    }
+
+    /// The values of a state under the rules in force: what they still read is kept, by name.
+    fn translate(&self, memory: &Memory, rules: &RuleSet) -> Memory {
+        let new_name = |slot: &u8| rules.properties.get(usize::from(*slot)).map(|p| &*p.identifier);
+        let old_name = |slot: &u8| self.slots.get(usize::from(*slot)).map(|name| &**name);
+        let slot = |property: &PropertyModel| {
+            let old = self.slots.iter().position(|slot| **slot == *property.identifier);
+            old.and_then(|old| memory.slots.get(old)).copied().unwrap_or(Slot::EMPTY)
+        };
+        let previous = |new: &u8| {
+            let old = self.previous.iter().position(|old| old_name(old) == new_name(new));
+            old.and_then(|old| memory.previous.get(old)).copied().unwrap_or(Slot::EMPTY)
+        };
+        let window = |new: &WindowSpan| {
+            let same = |old: &WindowSpan| {
+                old.span == new.span && old_name(&old.slot) == new_name(&new.slot)
+            };
+            let old = self.windows.iter().position(same);
+            old.and_then(|old| memory.windows.get(old)).cloned().unwrap_or(Window::EMPTY)
+        };
+        Memory {
+            slots: rules.properties.iter().map(slot).collect(),
+            previous: rules.previous.iter().map(previous).collect(),
+            windows: rules.windows.iter().map(window).collect(),
+        }
     }
 }
 
@@ -78,11 +130,7 @@ impl DeviceRules {
     pub fn encode(&self, to: &mut Writer) {
         mark(to, self.newest);
         to.int(self.lag);
-        to.count(self.slots.len());
-        for slot in &self.slots {
-            to.float(slot.value);
-            to.int(slot.t);
-        }
+        self.memory.encode(to);
         to.count(self.entries.len());
         for entry in &self.entries {
             encode_entry(to, entry);
@@ -93,12 +141,12 @@ impl DeviceRules {
     ///
     /// # Errors
     /// Damaged bytes.
-    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub fn decode(from: &mut Reader<'_>, version: u8) -> Result<Self, Damaged> {
         let newest = read_mark(from)?;
         let lag = from.int()?;
-        let slots = from.list(|r| Ok(Slot { value: r.float()?, t: r.int()? }))?.into();
-        let entries = from.list(decode_entry)?;
-        Ok(Self { slots, newest, lag, entries, next: Millis::MAX })
+        let memory = Memory::decode(from, version)?;
+        let entries = from.list(|from| decode_entry(from, version))?;
+        Ok(Self { memory, newest, lag, entries, next: Millis::MAX })
     }
 
     /// Moves the state from the rules that `legend` names to those in force; gives the alarms that end with their rule.
@@ -106,11 +154,6 @@ impl DeviceRules {
     pub fn adopt(&mut self, legend: &Legend, same: bool, cx: &Context<'_>) -> Vec<Removed> {
         let mut removed = Vec::new();
         if !same {
-            let of_slot = |property: &super::model::PropertyModel| {
-                let old = legend.slots.iter().position(|slot| **slot == *property.identifier);
-                old.and_then(|old| self.slots.get(old)).copied().unwrap_or(Slot::EMPTY)
-            };
-            let slots = cx.rules.properties.iter().map(of_slot).collect();
             for entry in std::mem::take(&mut self.entries) {
                 let Some((id, hash, _)) = legend.rules.get(usize::from(entry.rule)) else {
                     continue;
@@ -122,9 +165,9 @@ impl DeviceRules {
             }
             self.entries.sort_by_key(|entry| entry.rule);
             self.entries.retain(|entry| !entry.is_blank());
-            self.slots = slots;
+            self.memory = legend.translate(&self.memory, cx.rules);
         }
-        self.schedule(cx);
+        self.find_next(cx);
         removed
     }
 
@@ -152,6 +195,7 @@ fn moved(mut entry: Entry, new: usize, hash: Id, rules: &RuleSet) -> Entry {
     entry.rule = new as u16;
     if rule.hash != hash {
         entry.steps.resize(rule.steps.len(), StepState::Off);
+        entry.holds = false;
         if entry.phase == Phase::Pending {
             entry.rest();
         }
@@ -185,11 +229,13 @@ fn encode_entry(to: &mut Writer, e: &Entry) {
         Phase::Firing => 2,
         Phase::Clearing => 3,
     });
-    to.byte(u8::from(e.stale) | u8::from(e.flapping) << 1 | u8::from(e.held) << 2);
+    let bits = [e.stale, e.flapping, e.held, e.holds];
+    to.byte(bits.iter().zip(0..).fold(0, |byte, (bit, place)| byte | u8::from(*bit) << place));
     to.byte(AlarmSeverity::ALL.iter().position(|s| *s == e.severity).unwrap_or(0) as u8);
     for one in [e.start, e.seen, e.last_true, e.raised_by] {
         mark(to, one);
     }
+    to.int(e.judged);
     to.int(e.since);
     to.int(e.newest_signal);
     to.uint(e.samples);
@@ -220,7 +266,7 @@ fn encode_entry(to: &mut Writer, e: &Entry) {
     }
 }
 
-fn decode_entry(from: &mut Reader<'_>) -> Result<Entry, Damaged> {
+fn decode_entry(from: &mut Reader<'_>, version: u8) -> Result<Entry, Damaged> {
     let rule = from.small()?;
     let phase = match from.byte()? {
         0 => Phase::Normal,
@@ -234,11 +280,13 @@ fn decode_entry(from: &mut Reader<'_>) -> Result<Entry, Damaged> {
     let severity = *severity.ok_or(Damaged("unknown severity"))?;
     let mut entry = Entry::new(rule, 0, severity);
     entry.phase = phase;
-    (entry.stale, entry.flapping, entry.held) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+    (entry.stale, entry.flapping) = (bits & 1 != 0, bits & 2 != 0);
+    (entry.held, entry.holds) = (bits & 4 != 0, bits & 8 != 0);
     entry.start = read_mark(from)?;
     entry.seen = read_mark(from)?;
     entry.last_true = read_mark(from)?;
     entry.raised_by = read_mark(from)?;
+    entry.judged = if version < FIRST_WITH_WINDOWS { entry.seen.t } else { from.int()? };
     entry.since = from.int()?;
     entry.newest_signal = from.int()?;
     entry.samples = from.uint()?;

@@ -3,7 +3,7 @@
 //! Sparse on purpose: a rule that never was anything but Normal has no [`Entry`], so a quiet device costs its values
 //! only. Times are device times; the [`Mark`] beside each keeps what its id needs when the time was our own.
 
-use super::program::Slot;
+use super::memory::Memory;
 use super::{RuleSet, Step};
 use crate::ids::{self, Id};
 use crate::record::{AlarmSeverity, Millis, SignalKind};
@@ -142,6 +142,10 @@ pub(super) struct Entry {
     pub flapping: bool,
     /// Raised while the device was in maintenance: nobody was told.
     pub held: bool,
+    /// With a schedule: `when` was true at the newest sample, the calendar aside.
+    pub holds: bool,
+    /// With a schedule: the newest sample or edge of the calendar that was judged.
+    pub judged: Millis,
     pub severity: AlarmSeverity,
     /// Start of Pending (`p`) or Clearing (`q`).
     pub start: Mark,
@@ -184,6 +188,8 @@ impl Entry {
             stale: false,
             flapping: false,
             held: false,
+            holds: false,
+            judged: Millis::MIN,
             severity: base,
             start: Mark::NEVER,
             seen: Mark::NEVER,
@@ -224,15 +230,18 @@ impl Entry {
 
     /// Whether forgetting this entry changes nothing.
     pub(super) fn is_blank(&self) -> bool {
-        self.phase == Phase::Normal && self.newest_signal == Millis::MIN && self.raises.is_empty()
+        self.phase == Phase::Normal
+            && !self.holds
+            && self.newest_signal == Millis::MIN
+            && self.raises.is_empty()
     }
 }
 
 /// The rules of one device.
 #[derive(Clone, Debug)]
 pub struct DeviceRules {
-    /// Newest valid value by slot of the rule set.
-    pub(super) slots: Box<[Slot]>,
+    /// Its values.
+    pub(super) memory: Memory,
     /// Newest in-order sample (`W`).
     pub(super) newest: Mark,
     /// Its delay from the device to us, within the product's bounds.
@@ -248,7 +257,7 @@ impl DeviceRules {
     #[must_use]
     pub fn new(rules: &RuleSet) -> Self {
         Self {
-            slots: vec![Slot::EMPTY; rules.slots()].into(),
+            memory: Memory::new(rules),
             newest: Mark::NEVER,
             lag: 0,
             entries: Vec::new(),

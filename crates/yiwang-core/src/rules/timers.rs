@@ -1,6 +1,6 @@
 //! Timers of one device: what is due when, in device time, and what ticks make of it.
 //!
-//! Equal timers of a rule run in the order lapse, hold, clear, quiet, step-down, remind; equal timers of several rules
+//! Equal timers of a rule run in the order edge of its calendar, lapse, hold, clear, quiet, step-down, remind; equal timers of several rules
 //! in the order of the file. Ticks see the device's clock as their own time less its lag and a grace, so a sample on its
 //! way is not overtaken.
 
@@ -14,6 +14,8 @@ use crate::thing::{Hold, MissingPolicy};
 /// The timers of a rule, in the order in which equal ones run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
+    /// An edge of the calendar counts as what a sample would say at that instant, so it comes first.
+    Edge,
     Lapse,
     Hold,
     Clear,
@@ -24,8 +26,13 @@ enum Timer {
 
 /// The earliest timer of an entry.
 fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)> {
-    if e.phase == Phase::Normal {
+    if e.phase == Phase::Normal && !e.holds {
         return None;
+    }
+    let edge = rule.schedule.as_ref().and_then(|calendar| calendar.next_edge(e.judged));
+    let edge = edge.map(|t| (t, Timer::Edge));
+    if e.phase == Phase::Normal {
+        return edge;
     }
     let lapse = match (rule.missing, cx.valid_for, &rule.condition) {
         (MissingPolicy::Keep, _, _) | (_, None, _) | (_, _, Condition::Absent(_)) => None,
@@ -46,12 +53,12 @@ fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)>
     });
     let falling = falling.min().map(|t| (t.saturating_add(rule.clear_hold), Timer::StepDown));
     let remind = e.remind.filter(|_| e.raised()).map(|(due, _)| (due, Timer::Remind));
-    [lapse, hold, clear, quiet, falling, remind].into_iter().flatten().min()
+    [edge, lapse, hold, clear, quiet, falling, remind].into_iter().flatten().min()
 }
 
 impl DeviceRules {
     /// Finds the earliest timer anew.
-    pub(super) fn schedule(&mut self, cx: &Context<'_>) {
+    pub(super) fn find_next(&mut self, cx: &Context<'_>) {
         let due = self.entries.iter().filter_map(|entry| {
             let rule = cx.rules.rules.get(usize::from(entry.rule))?;
             earliest(cx, rule, entry).map(|(due, _)| due)
@@ -75,7 +82,7 @@ impl DeviceRules {
                 return;
             }
             let Some(entry) = self.entries.get_mut(at) else { return };
-            let moment = Moment { cx: *cx, rule, slots: &self.slots, t: due };
+            let moment = Moment { cx: *cx, rule, memory: &self.memory, t: due };
             moment.timer(entry, timer, out);
             if entry.is_blank() {
                 self.entries.remove(at);
@@ -124,10 +131,22 @@ impl DeviceRules {
             }
             let Some(entry) = self.entries.get_mut(at) else { continue };
             let edge = self.newest.t.saturating_add(ms);
-            let moment = Moment { cx: *cx, rule, slots: &self.slots, t: edge };
+            let moment = Moment { cx: *cx, rule, memory: &self.memory, t: edge };
             moment.raise(entry, edge, edge, (self.newest, self.newest.born(edge)), out);
         }
-        self.schedule(cx);
+        self.find_next(cx);
+    }
+
+    /// The end of maintenance or commissioning: what stands and was held is raised, at `now` by the device's clock.
+    pub fn release(&mut self, cx: &Context<'_>, now: Millis, out: &mut Vec<Emitted>) {
+        if cx.held {
+            return;
+        }
+        let t = self.newest.t.max(now.saturating_sub(self.lag));
+        for entry in &mut self.entries {
+            let Some(rule) = cx.rules.rules.get(usize::from(entry.rule)) else { continue };
+            Moment { cx: *cx, rule, memory: &self.memory, t }.release(entry, out);
+        }
     }
 
     /// The earliest tick that can move a timer other than an absence.
@@ -164,6 +183,7 @@ impl Moment<'_> {
     fn timer(&self, e: &mut Entry, timer: Timer, out: &mut Vec<Emitted>) {
         let t = self.t;
         match timer {
+            Timer::Edge => self.edge(e, out),
             Timer::Lapse => self.lapse(e, out),
             Timer::Hold => {
                 let start = e.start;

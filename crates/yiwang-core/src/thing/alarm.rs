@@ -44,8 +44,8 @@ pub struct AlarmSpec {
     pub remind: Option<Millis>,
     /// When it counts as flapping.
     pub flap: Flap,
-    /// Calendar outside which `when` is false.
-    pub schedule: Option<String>,
+    /// Id of the calendar outside which `when` is false.
+    pub schedule: Option<Expression>,
     /// Line in the file.
     pub line: u32,
 }

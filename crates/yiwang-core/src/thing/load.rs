@@ -4,7 +4,7 @@ use super::node::{Data, Node, Report, Section, duration, number};
 use super::{
     ALARMS_MAX, Access, Attribute, Auth, IdentityKind, Liveness, NodeType, OldPolicy, Product,
     Quota, TimePolicy, TimeSource, UnknownPolicy, load_alarms, load_codec, load_properties,
-    vectors,
+    rule_vectors, vectors,
 };
 use crate::ids::Hasher;
 use crate::problem::Problem;
@@ -24,9 +24,10 @@ pub(super) fn load(file: &str, text: &str) -> (Option<Product>, Vec<Problem>) {
         Ok(root) => root,
         Err(problem) => return (None, vec![problem]),
     };
-    let product = read(&mut report, &root, file);
+    let mut product = read(&mut report, &root, file);
     if !report.has_errors() {
         vectors::run(&mut report, &product, &root);
+        product.rule_vectors = rule_vectors::read(&mut report, &product, &root);
     }
     let whole = !report.has_errors();
     (whole.then_some(product), report.problems)
@@ -85,6 +86,8 @@ fn read(report: &mut Report<'_>, root: &Node, file: &str) -> Product {
         liveness,
         quota,
         alarms,
+        // Read once everything they name is known.
+        rule_vectors: Vec::new(),
         file: String::from(file),
     }
 }

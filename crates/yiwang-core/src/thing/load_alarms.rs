@@ -64,7 +64,7 @@ fn alarm(report: &mut Report<'_>, node: &Node) -> AlarmSpec {
         missing: missing.unwrap_or(MissingPolicy::Reset),
         remind: section.duration(report, "remind"),
         flap: flap(report, &mut section),
-        schedule: section.read(report, "schedule", "the name of a calendar", Node::scalar),
+        schedule: expression(report, &mut section, "schedule"),
         line: node.line,
     };
     section.finish(report);
@@ -81,7 +81,7 @@ fn expression(
     section: &mut Section<'_>,
     key: &'static str,
 ) -> Option<Expression> {
-    section.read(report, key, "an expression", |node| {
+    section.read(report, key, "text that is not empty", |node| {
         let text = node.scalar()?;
         (!text.trim().is_empty()).then_some(Expression { text, line: node.line })
     })

@@ -10,6 +10,7 @@ mod load_alarms;
 mod load_codec;
 mod load_properties;
 pub(crate) mod node;
+mod rule_vectors;
 mod unit;
 mod vectors;
 
@@ -21,6 +22,8 @@ use crate::record::{AlarmSeverity, Millis};
 pub use alarm::{
     AlarmSpec, Expression, Flap, Hold, LatePolicy, MissingPolicy, SeveritySpec, SeverityStep,
 };
+
+pub use rule_vectors::{ExpectedSignal, RuleStep, RuleVector};
 
 /// Most properties a product may have, and most outputs an event may have.
 pub const PROPERTIES_MAX: usize = 500;
@@ -72,6 +75,8 @@ pub struct Product {
     pub quota: Quota,
     /// Alarm rules in the order of the file.
     pub alarms: Vec<AlarmSpec>,
+    /// What they must say to given samples; run where they are compiled.
+    pub rule_vectors: Vec<RuleVector>,
     /// File it was loaded from, for messages.
     pub file: String,
 }
