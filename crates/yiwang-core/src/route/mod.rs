@@ -7,6 +7,8 @@
 pub mod bytes;
 mod change;
 mod counters;
+#[cfg(test)]
+mod history_tests;
 mod shared;
 mod snapshot;
 mod state;
