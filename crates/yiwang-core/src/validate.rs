@@ -162,8 +162,16 @@ impl<'s> Intake<'s> {
 
     /// Ends it. `required`: whether this was a report, which must carry what is required.
     pub(crate) fn end(&mut self, ts: Option<Millis>, required: bool) {
+        self.close(ts, required, Flags::default());
+    }
+
+    /// Ends a group of old data sent on purpose, in a message that may also hold new data.
+    pub(crate) fn end_historical(&mut self, ts: Option<Millis>) {
+        self.close(ts, false, Flags::BACKFILL);
+    }
+
+    fn close(&mut self, ts: Option<Millis>, required: bool, mut flags: Flags) {
         let end = self.out.values.len() as u32;
-        let mut flags = Flags::default();
         if required && let Some(missing) = self.missing() {
             flags.add(Flags::MISSING);
             self.judge(Place::Known(missing), Wrong::Missing);
@@ -205,6 +213,11 @@ impl<'s> Intake<'s> {
         }
         self.seen[word] |= bit;
         !twice
+    }
+
+    /// Whether a property of the open group was seen.
+    pub(crate) fn saw(&self, property: u16) -> bool {
+        self.seen[usize::from(property) / 64] & 1 << (property % 64) != 0
     }
 
     /// Takes a value of the right type.
@@ -324,8 +337,7 @@ impl<'s> Intake<'s> {
             return self.arrange_by_value(clock);
         }
         for group in &self.work.groups {
-            let (t, mut flags) = clock.resolve(group.ts.or(clock.body));
-            flags.add(group.flags);
+            let (t, flags) = clock.resolve(group.ts.or(clock.body), group.flags);
             match sets.last_mut() {
                 Some(last) if last.t > t || (last.t == t && last.values.end != group.start) => {
                     sets.clear();
@@ -349,8 +361,8 @@ impl<'s> Intake<'s> {
         for group in groups.iter() {
             for index in group.start..group.end {
                 let ts = own.next_if(|(value, _)| *value == index).map(|(_, ts)| *ts);
-                let (t, mut flags) = clock.resolve(ts.or(group.ts).or(clock.body));
-                flags.add(group.flags);
+                let ts = ts.or(group.ts).or(clock.body);
+                let (t, flags) = clock.resolve(ts, group.flags);
                 order.push(Timed { t, index, flags });
             }
         }
@@ -377,7 +389,8 @@ impl<'s> Intake<'s> {
 
     /// An event is one instant, with or without values: that of the body, else the first time that stands in it.
     pub(crate) fn arrange_as_one(&mut self, clock: &Clock) {
-        let (t, mut flags) = clock.resolve(clock.body.or_else(|| self.first_time()));
+        let ts = clock.body.or_else(|| self.first_time());
+        let (t, mut flags) = clock.resolve(ts, Flags::default());
         for group in &self.work.groups {
             flags.add(group.flags);
         }
@@ -400,10 +413,13 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// The time that rules believe, and why (devices 2.4).
-    pub(crate) fn resolve(&self, ts: Option<Millis>) -> (Millis, Flags) {
+    /// The time that rules believe, and why (devices 2.4); `flags` are those of the group.
+    pub(crate) fn resolve(&self, ts: Option<Millis>, mut flags: Flags) -> (Millis, Flags) {
         let rx = self.received_at;
-        let mut flags = if self.backfill { Flags::BACKFILL } else { Flags::default() };
+        if self.backfill {
+            flags.add(Flags::BACKFILL);
+        }
+        let backfill = flags.has(Flags::BACKFILL);
         let policy = &self.policy;
         let (t, clock) = match ts {
             None => (rx, Flags::NO_TIME),
@@ -411,7 +427,7 @@ impl Clock {
             Some(ts) if ts < CLOCK_EPOCH => (rx, Flags::CLOCK_UNSET),
             Some(ts) if ts > rx.saturating_add(policy.clock_skew) => (rx, Flags::CLOCK_AHEAD),
             Some(ts) if rx.saturating_sub(ts) <= policy.late_after => (ts, Flags::default()),
-            Some(ts) if self.backfill || policy.old == OldPolicy::Late => (ts, Flags::LATE),
+            Some(ts) if backfill || policy.old == OldPolicy::Late => (ts, Flags::LATE),
             Some(_) => (rx, Flags::CLOCK_BEHIND),
         };
         flags.add(clock);

@@ -3,10 +3,7 @@
 //! A frame that is too short for a step is refused whole. Layouts with repeats and check sums are refused at load.
 
 use super::Fields;
-use super::decimal::Decimal;
 use super::value::Convert;
-use crate::sample::Value;
-use crate::thing::DataType;
 use crate::validate::{Intake, Tag};
 
 /// A compiled `codec.kind: binary`.
@@ -208,12 +205,11 @@ impl Wire {
 impl Step {
     fn run(&self, payload: &[u8], intake: &mut Intake<'_>) {
         let plan = intake.plan;
+        let data = &plan.checks[usize::from(self.property)].data;
         let Some(read) = self.wire.read(payload) else { return };
         let value = match read {
-            Read::Whole(value) => {
-                self.whole(self.cut(value), &plan.checks[usize::from(self.property)].data)
-            }
-            Read::Real(value) => self.real(value, &plan.checks[usize::from(self.property)].data),
+            Read::Whole(value) => self.convert.whole(self.cut(value), data),
+            Read::Real(value) => self.convert.real(value, data),
         };
         match value {
             Some(value) => intake.take(self.property, value, Tag::default()),
@@ -234,33 +230,5 @@ impl Step {
             Some((low, count)) => value >> low & ((1 << count) - 1),
             None => value,
         }
-    }
-
-    fn whole(&self, wire: i128, data: &DataType) -> Option<Value> {
-        if !self.convert.choices.is_empty() {
-            return self.convert.choice(itoa::Buffer::new().format(wire));
-        }
-        let decimal = self.convert.apply(Decimal::integer(wire));
-        match data {
-            DataType::Bool if wire == 0 || wire == 1 => Some(Value::Bool(wire == 1)),
-            DataType::Int => decimal?.to_i64().map(Value::Int),
-            DataType::Date => decimal?.to_i64().map(Value::Date),
-            DataType::Float | DataType::Double => {
-                Some(decimal?.to_f64()).filter(|value| value.is_finite()).map(Value::Float)
-            }
-            DataType::Enum(words) => u16::try_from(wire)
-                .ok()
-                .filter(|index| usize::from(*index) < words.len())
-                .map(Value::Enum),
-            _ => None,
-        }
-    }
-
-    fn real(&self, wire: f64, data: &DataType) -> Option<Value> {
-        let scale = self.convert.scale.map_or(1.0, Decimal::to_f64);
-        let offset = self.convert.offset.map_or(0.0, Decimal::to_f64);
-        let value = wire * scale + offset;
-        let number = matches!(data, DataType::Float | DataType::Double) && value.is_finite();
-        number.then_some(Value::Float(value))
     }
 }

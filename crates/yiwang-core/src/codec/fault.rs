@@ -3,6 +3,8 @@
 use super::binary::Unreadable;
 use super::json::Break;
 use super::plan::Plan;
+use super::proto::Broken;
+use super::sparkplug::Refused;
 use super::{Fault, MessageId};
 use crate::record::QuarantineReason;
 use crate::sample::Samples;
@@ -18,6 +20,12 @@ pub(crate) enum Cause<'p> {
     Json(Break),
     /// Not the layout.
     Binary(Unreadable),
+    /// No protobuf.
+    Proto(Broken),
+    /// Not the topic of a Sparkplug message.
+    NoTopic,
+    /// No Sparkplug message, or one that only a birth would explain.
+    Sparkplug(Refused),
     /// Read, but it does not fit the model.
     Finding(Finding, &'p Plan),
 }
@@ -54,10 +62,34 @@ impl Cause<'_> {
                 format!("byte {at}: expected JSON within the limits, found {limit}"),
             ),
             Self::Binary(unreadable) => unreadable.words(),
+            Self::Proto(broken) | Self::Sparkplug(Refused::Broken(broken)) => broken.words(),
+            Self::NoTopic => (
+                QuarantineReason::Codec,
+                String::new(),
+                String::from("path: expected a Sparkplug topic of an edge node, found another"),
+            ),
+            Self::Sparkplug(Refused::Unknown(expected)) => (
+                QuarantineReason::Codec,
+                String::new(),
+                format!("metrics: expected {expected}, found none"),
+            ),
+            Self::Sparkplug(Refused::Schema(expected)) => (
+                QuarantineReason::Schema,
+                String::new(),
+                format!("payload: expected {expected}, found something else"),
+            ),
             Self::Finding(finding, plan) => finding.words(plan, samples),
         };
         let (identity, verdict_wanted) = (MessageId::Place, false);
         Fault { reason, detail, field, identity, verdict_wanted }
+    }
+}
+
+impl Broken {
+    fn words(self) -> (QuarantineReason, String, String) {
+        let Self { at, expected } = self;
+        let detail = format!("byte {at}: expected {expected}, found something else");
+        (QuarantineReason::Codec, String::new(), detail)
     }
 }
 

@@ -16,6 +16,10 @@ pub(crate) mod mapped;
 pub(crate) mod native;
 pub(crate) mod number;
 pub(crate) mod plan;
+pub(crate) mod proto;
+pub(crate) mod protobuf;
+pub mod sparkplug;
+mod typed;
 pub(crate) mod value;
 
 use crate::record::{BodyKind, Millis, QuarantineReason};
@@ -28,6 +32,8 @@ use fault::Cause;
 use mapped::Mapped;
 use native::Native;
 use plan::Plan;
+use protobuf::Protobuf;
+use sparkplug::{Metrics, Payload, Refused, Session, Topic};
 use value::Convert;
 
 /// The compiled codecs of a product.
@@ -49,6 +55,10 @@ pub(crate) enum Program {
     Mapped(Mapped),
     /// A fixed layout.
     Binary(Binary),
+    /// Protobuf.
+    Protobuf(Protobuf),
+    /// Sparkplug B; the path of the message is its topic.
+    Sparkplug(Metrics),
 }
 
 /// One message to decode.
@@ -150,6 +160,20 @@ impl Product {
         scratch: &mut Scratch,
         out: &mut Samples,
     ) -> Result<Header, Fault> {
+        self.decode_in(None, message, scratch, out)
+    }
+
+    /// As [`Product::decode`], in the session of the edge node that sent the message.
+    ///
+    /// # Errors
+    /// The [`Fault`] with which the message goes to quarantine.
+    pub fn decode_in(
+        &self,
+        session: Option<&Session>,
+        message: &Message<'_>,
+        scratch: &mut Scratch,
+        out: &mut Samples,
+    ) -> Result<Header, Fault> {
         out.clear();
         let event = match message.kind {
             BodyKind::Event => Some(self.event_of(message.path)?),
@@ -162,7 +186,7 @@ impl Product {
         };
         let policy = Policy { strict: self.strict, unknown: self.unknown };
         let mut intake = Intake::new(plan, policy, out, &mut scratch.work);
-        let read = self.read(message, &mut intake, &mut scratch.seen);
+        let read = self.read(session, message, &mut intake, &mut scratch.seen);
         let fields = match read {
             Ok(fields) => fields,
             Err(cause) => {
@@ -202,6 +226,7 @@ impl Product {
 
     fn read(
         &self,
+        session: Option<&Session>,
         message: &Message<'_>,
         intake: &mut Intake<'_>,
         seen: &mut Vec<bool>,
@@ -214,6 +239,17 @@ impl Product {
             }
             (Program::Binary(binary), BodyKind::Raw) => {
                 binary.read(message.payload, intake).map_err(Cause::Binary)
+            }
+            (Program::Protobuf(protobuf), BodyKind::Raw) => {
+                protobuf.read(message.payload, intake, seen).map_err(Cause::Proto)
+            }
+            (Program::Sparkplug(metrics), BodyKind::Raw) => {
+                let topic = Topic::parse(message.path).ok_or(Cause::NoTopic)?;
+                let session = session.unwrap_or(const { &Session::new() });
+                Payload::read(message.payload)
+                    .map_err(Refused::Broken)
+                    .and_then(|payload| metrics.read(&topic, &payload, session, intake))
+                    .map_err(Cause::Sparkplug)
             }
             _ => Native::read(message.payload, intake, &self.codec.native, event)
                 .map_err(Cause::Json),

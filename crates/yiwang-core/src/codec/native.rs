@@ -11,7 +11,7 @@ use crate::sample::Span;
 use crate::validate::{Intake, Place, Tag, Wrong};
 
 /// Most items of a batch.
-const ITEMS_MAX: usize = 500;
+pub(crate) const ITEMS_MAX: usize = 500;
 /// Most characters of a message id.
 const ID_CHARS_MAX: usize = 64;
 

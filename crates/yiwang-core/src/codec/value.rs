@@ -38,6 +38,11 @@ impl From<Choice> for Value {
 }
 
 impl Convert {
+    /// The value as it stands.
+    pub(crate) const fn plain() -> Self {
+        Self { scale: None, offset: None, choices: Vec::new(), quoted: false }
+    }
+
     /// What a wire word stands for.
     pub(crate) fn choice(&self, word: &str) -> Option<Value> {
         self.choices.iter().find(|(wire, _)| &**wire == word).map(|(_, choice)| (*choice).into())
@@ -228,7 +233,7 @@ fn quoted(
 }
 
 /// Whether a verified value has this type; the cursor stands before it.
-fn fits(cursor: &mut Cursor<'_>, data: &DataType) -> Result<bool, Break> {
+pub(crate) fn fits(cursor: &mut Cursor<'_>, data: &DataType) -> Result<bool, Break> {
     let start = cursor.peek();
     Ok(match (data, start) {
         (DataType::Struct(fields), b'{') => fits_struct(cursor, fields)?,

@@ -2,6 +2,7 @@
 
 use super::node::{Data, Node, Report, Section, number};
 use super::{Access, DataType, EventModel, IdentityKind, Property};
+use super::{load_protobuf, load_sparkplug};
 use crate::codec::binary::{Binary, Fixed, Step, Wire, WireKind};
 use crate::codec::decimal::Decimal;
 use crate::codec::mapped::{BadPointer, Mapped, Target};
@@ -28,7 +29,8 @@ pub(super) fn read(
     };
     let Some(node) = top.get("codec") else { return codec };
     let mut section = Section::open(report, node, "codec");
-    let kind = section.read(report, "kind", "native, json or binary", Node::scalar);
+    let kind =
+        section.read(report, "kind", "native, json, binary, protobuf or sparkplugB", Node::scalar);
     codec.native.quoted = section.truth(report, "quoted").unwrap_or(false);
     match kind.as_deref().unwrap_or("native") {
         "native" => {}
@@ -40,12 +42,21 @@ pub(super) fn read(
         "binary" => {
             codec.program = Program::Binary(read_binary(report, &mut section, properties, access));
         }
+        "protobuf" => {
+            let protobuf = load_protobuf::read(report, &mut section, properties, access);
+            codec.program = Program::Protobuf(protobuf);
+        }
+        "sparkplugB" => {
+            let identity = access.identity;
+            let metrics = load_sparkplug::read(report, &mut section, properties, identity);
+            codec.program = Program::Sparkplug(metrics);
+        }
         other => {
             report.error(
                 "UNKNOWN_CODEC",
                 node.line,
                 format!("codec.kind `{other}` is not known"),
-                "write native, json or binary",
+                "write native, json, binary, protobuf or sparkplugB",
             );
             return codec;
         }
@@ -55,7 +66,7 @@ pub(super) fn read(
 }
 
 /// Reports that the declared identity cannot be read.
-fn no_identity(report: &mut Report<'_>, line: u32, access: &Access, has: [bool; 3]) {
+pub(super) fn no_identity(report: &mut Report<'_>, line: u32, access: &Access, has: [bool; 3]) {
     let [sequence, text, time] = has;
     let (lacks, keys) = match access.identity {
         IdentityKind::Sequence => (!sequence, "codec.id.boot and codec.id.seq"),
@@ -73,7 +84,7 @@ fn no_identity(report: &mut Report<'_>, line: u32, access: &Access, has: [bool; 
     }
 }
 
-fn time_unit(report: &mut Report<'_>, time: &mut Section<'_>) -> i64 {
+pub(super) fn time_unit(report: &mut Report<'_>, time: &mut Section<'_>) -> i64 {
     let unit = time.read(report, "unit", "ms or s", |node| match node.scalar()?.as_str() {
         "ms" => Some(1),
         "s" => Some(1_000),
@@ -147,7 +158,7 @@ fn pointer(
 }
 
 /// The entries of `map`, by property.
-fn entries<'n>(
+pub(super) fn entries<'n>(
     report: &mut Report<'_>,
     codec: &mut Section<'n>,
     properties: &[Property],
@@ -172,7 +183,11 @@ fn entries<'n>(
     found
 }
 
-fn convert(report: &mut Report<'_>, entry: &mut Section<'_>, data: &DataType) -> Convert {
+pub(super) fn convert(
+    report: &mut Report<'_>,
+    entry: &mut Section<'_>,
+    data: &DataType,
+) -> Convert {
     let expected = "a decimal of at most 18 digits";
     // The shortest text of a double is the decimal that was written, up to 15 digits.
     let decimal = |node: &Node| number(node).and_then(|_| Decimal::parse(&node.scalar()?));

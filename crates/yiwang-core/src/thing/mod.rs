@@ -9,6 +9,8 @@ mod load;
 mod load_alarms;
 mod load_codec;
 mod load_properties;
+mod load_protobuf;
+mod load_sparkplug;
 pub(crate) mod node;
 mod rule_vectors;
 mod unit;

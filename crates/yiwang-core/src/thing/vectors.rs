@@ -64,6 +64,8 @@ fn run_one(
     let kind = match path {
         "property" => BodyKind::Property,
         "raw" => BodyKind::Raw,
+        // The topic of a Sparkplug message is what its codec reads.
+        path if path.starts_with("spBv1.0/") => BodyKind::Raw,
         _ => BodyKind::Event,
     };
     let received_at = rx.unwrap_or(RECEIVED_AT);
