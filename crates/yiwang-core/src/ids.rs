@@ -124,6 +124,12 @@ pub fn raw_by_place(topic_epoch: u32, partition: u16, seq: u64) -> Id {
         .finish()
 }
 
+/// Id of an item of a pack that has none of its own, by its place in the pack.
+#[must_use]
+pub fn pack_item(pack: Id, position: u64) -> Id {
+    Hasher::new().text("p").id(pack).bytes(&position.to_be_bytes()).finish()
+}
+
 /// Id of the output with this index (readings by time first, then sample-born signals) of a raw record.
 #[must_use]
 pub fn output(raw: Id, index: u64) -> Id {

@@ -217,7 +217,7 @@ pub fn matches(filter: &str, topic: &str) -> bool {
 }
 
 /// Understands the part of a topic after `up/`.
-fn up_path(path: &str) -> Result<Up<'_>, Refusal> {
+pub(crate) fn up_path(path: &str) -> Result<Up<'_>, Refusal> {
     let kind = match path {
         "property" => BodyKind::Property,
         "raw" => BodyKind::Raw,

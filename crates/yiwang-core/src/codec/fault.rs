@@ -26,6 +26,13 @@ pub(crate) enum Cause<'p> {
     NoTopic,
     /// No Sparkplug message, or one that only a birth would explain.
     Sparkplug(Refused),
+    /// JSON, but not what a pack is.
+    Field {
+        /// Which member.
+        name: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
     /// Read, but it does not fit the model.
     Finding(Finding, &'p Plan),
 }
@@ -77,6 +84,11 @@ impl Cause<'_> {
                 QuarantineReason::Schema,
                 String::new(),
                 format!("payload: expected {expected}, found something else"),
+            ),
+            Self::Field { name, expected } => (
+                QuarantineReason::Schema,
+                String::from(*name),
+                format!("{name}: expected {expected}, found something else"),
             ),
             Self::Finding(finding, plan) => finding.words(plan, samples),
         };

@@ -15,6 +15,7 @@ mod json_tests;
 pub(crate) mod mapped;
 pub(crate) mod native;
 pub(crate) mod number;
+pub(crate) mod pack;
 pub(crate) mod plan;
 pub(crate) mod proto;
 pub(crate) mod protobuf;

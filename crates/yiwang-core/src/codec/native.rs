@@ -13,7 +13,7 @@ use crate::validate::{Intake, Place, Tag, Wrong};
 /// Most items of a batch.
 pub(crate) const ITEMS_MAX: usize = 500;
 /// Most characters of a message id.
-const ID_CHARS_MAX: usize = 64;
+pub(crate) const ID_CHARS_MAX: usize = 64;
 
 /// The names of the body, which no property may have.
 pub(crate) const RESERVED: [&str; 8] =

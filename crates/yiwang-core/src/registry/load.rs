@@ -174,7 +174,7 @@ fn columns(
     whole.then_some(columns)
 }
 
-/// Keys and aliases are unique over all files; the first row stays.
+/// Keys and aliases are unique over all files, the first row stays; gateways are devices.
 fn check_unique(rows: &mut Vec<Placed>, problems: &mut Vec<Problem>) {
     let mut error = |placed: &Placed, code, message, remedy: &str| {
         problems.push(Problem {
@@ -204,6 +204,18 @@ fn check_unique(rows: &mut Vec<Placed>, problems: &mut Vec<Problem>) {
         }
         true
     });
+    for placed in rows.iter() {
+        let gateway = placed.row.extra.as_ref().and_then(|extra| extra.gateway.as_deref());
+        if let Some(gateway) = gateway.filter(|gateway| !keys.contains(*gateway)) {
+            let message = format!("gateway `{gateway}` is no device");
+            error(
+                placed,
+                "UNKNOWN_GATEWAY",
+                message,
+                "write the key `pk/dn` of a device in a list",
+            );
+        }
+    }
 }
 
 /// Hash of what decides about routing. Secrets are no part of it.

@@ -31,6 +31,14 @@ pub struct RouteCounters {
     pub signals: u64,
     /// Values left out by `unknown: drop`.
     pub values_dropped: u64,
+    /// Items of packs that were routed, outside of the sum.
+    pub items: u64,
+    /// Of them: quarantined, a row each.
+    pub item_quarantined: u64,
+    /// Of them: seen before.
+    pub item_duplicate: u64,
+    /// Of them: understood and refused by policy.
+    pub item_rejected: u64,
 }
 
 impl RouteCounters {
@@ -74,6 +82,10 @@ impl RouteCounters {
         add("readings", "", self.readings);
         add("signals", "", self.signals);
         add("values_dropped", "", self.values_dropped);
+        add("items", "", self.items);
+        add("item_quarantined", "", self.item_quarantined);
+        add("item_duplicate", "", self.item_duplicate);
+        add("item_rejected", "", self.item_rejected);
         all
     }
 
@@ -85,7 +97,15 @@ impl RouteCounters {
             &mut self.signals,
             &mut self.values_dropped,
         ];
-        one.into_iter().chain(two).chain(&mut self.quarantined).chain(&mut self.rejected)
+        // Later ones at the end: older snapshots have fewer.
+        let items = [
+            &mut self.items,
+            &mut self.item_quarantined,
+            &mut self.item_duplicate,
+            &mut self.item_rejected,
+        ];
+        let fates = one.into_iter().chain(two).chain(&mut self.quarantined);
+        fates.chain(&mut self.rejected).chain(items)
     }
 
     pub(super) fn encode(&self, to: &mut Writer) {

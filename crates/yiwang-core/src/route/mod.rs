@@ -9,6 +9,7 @@ mod change;
 mod counters;
 #[cfg(test)]
 mod history_tests;
+mod pack;
 mod shared;
 mod snapshot;
 mod state;

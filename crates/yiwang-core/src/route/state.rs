@@ -10,6 +10,7 @@ use super::change::Latest;
 use super::shared::{Routed, Shared};
 use super::window::Window;
 use crate::codec::Scratch;
+use crate::codec::pack::Pack;
 use crate::record::Millis;
 use crate::registry::DeviceNo;
 use crate::rules::{Context, DeviceRules, Emitted};
@@ -27,6 +28,7 @@ pub struct Workspace {
     pub(super) samples: Samples,
     pub(super) emitted: Vec<Emitted>,
     pub(super) due: Vec<(Millis, u32)>,
+    pub(super) pack: Pack,
 }
 
 /// What is remembered of one device.

@@ -86,21 +86,33 @@ impl PartitionState {
             let detail = "product of the device is not loaded";
             return quarantine(&unknown, QuarantineReason::NoProductVersion, detail, sink);
         };
-        match routed.device.lifecycle {
-            Lifecycle::Disabled | Lifecycle::Retired => return Fate::Rejected(Rejection::Disabled),
-            Lifecycle::Pending => {
-                let detail = "device awaits approval";
-                return quarantine(&unknown, QuarantineReason::DevicePending, detail, sink);
-            }
-            _ => {}
+        if let Some(fate) = bar(&routed, &unknown, sink) {
+            return fate;
         }
+        if raw.kind != BodyKind::Property
+            && let Some(fate) = self.route_parts(shared, place, (raw, &routed), work, sink)
+        {
+            return fate;
+        }
+        self.route_known(&routed, raw, unknown.id, work, sink)
+    }
+
+    /// Routes a message of a device that may speak; `unnamed` is its id if it has none of its own.
+    pub(super) fn route_known(
+        &mut self,
+        routed: &Routed<'_>,
+        raw: &Raw<'_>,
+        unnamed: Id,
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) -> Fate {
         let decoded = decode(routed.product, raw, work);
         let (identity, backfill) = match &decoded {
             Ok(header) => (header.identity, header.backfill),
             Err(fault) => (fault.identity, false),
         };
-        let id = raw_id(raw, identity, place, &work.samples);
-        let at = self.place_of(&routed);
+        let id = raw_id(raw, identity, unnamed, &work.samples);
+        let at = self.place_of(routed);
         if let Some(fate) = self.recognise(at, raw, identity, id, backfill) {
             return fate;
         }
@@ -113,7 +125,7 @@ impl PartitionState {
                 }
                 None => {
                     self.counters.values_dropped += u64::from(header.dropped);
-                    self.apply(at, &routed, &header, (raw, id), work, sink);
+                    self.apply(at, routed, &header, (raw, id), work, sink);
                     Fate::Routed
                 }
             },
@@ -121,7 +133,7 @@ impl PartitionState {
     }
 
     /// Whether the id was seen; a fate only if the record ends here.
-    fn recognise(
+    pub(super) fn recognise(
         &mut self,
         at: usize,
         raw: &Raw<'_>,
@@ -207,14 +219,26 @@ impl PartitionState {
     }
 }
 
-/// What a quarantine row is about.
-struct About<'a> {
-    raw: &'a Raw<'a>,
-    id: Id,
-    product: Option<&'a Product>,
+/// The fate of what a device says that may not speak.
+pub(super) fn bar(routed: &Routed<'_>, about: &About<'_>, sink: &mut dyn Sink) -> Option<Fate> {
+    match routed.device.lifecycle {
+        Lifecycle::Disabled | Lifecycle::Retired => Some(Fate::Rejected(Rejection::Disabled)),
+        Lifecycle::Pending => {
+            let detail = "device awaits approval";
+            Some(quarantine(about, QuarantineReason::DevicePending, detail, sink))
+        }
+        _ => None,
+    }
 }
 
-fn quarantine(
+/// What a quarantine row is about.
+pub(super) struct About<'a> {
+    pub raw: &'a Raw<'a>,
+    pub id: Id,
+    pub product: Option<&'a Product>,
+}
+
+pub(super) fn quarantine(
     about: &About<'_>,
     reason: QuarantineReason,
     detail: &str,
@@ -255,16 +279,16 @@ fn decode(product: &Product, raw: &Raw<'_>, work: &mut Workspace) -> Result<Head
     }
 }
 
-fn by_place(place: Place) -> Id {
+pub(super) fn by_place(place: Place) -> Id {
     ids::raw_by_place(place.epoch, place.partition, place.seq)
 }
 
-fn raw_id(raw: &Raw<'_>, identity: MessageId, place: Place, samples: &Samples) -> Id {
+pub(super) fn raw_id(raw: &Raw<'_>, identity: MessageId, unnamed: Id, samples: &Samples) -> Id {
     match identity {
         MessageId::Sequence { boot, seq } => ids::raw_by_sequence(raw.device, boot, seq),
         MessageId::Text(span) => ids::raw_by_message_id(raw.device, samples.text_at(span)),
         MessageId::Content { ts } => ids::raw_by_content(raw.device, ts, raw.payload),
-        MessageId::Place => by_place(place),
+        MessageId::Place => unnamed,
     }
 }
 

@@ -10,6 +10,9 @@ use crate::record::{BodyKind, Lane};
 use crate::registry::Registry;
 use crate::rules::Phase;
 
+#[path = "pack_tests.rs"]
+mod pack;
+
 /// 2026-11-23 00:00 +08:00
 const DAY: Millis = 1_795_363_200_000;
 
@@ -42,8 +45,10 @@ impl Sink for Lines {
         let product = row.product.map(|product| &*product.key);
         let Quarantined { id, reason, detail, attempts, .. } = row;
         let payload = String::from_utf8_lossy(row.raw.payload);
-        self.0
-            .push(format!("quarantine {id} {reason:?} {detail} {product:?} {attempts} {payload}"));
+        let device = row.raw.device;
+        self.0.push(format!(
+            "quarantine {device} {id} {reason:?} {detail} {product:?} {attempts} {payload}"
+        ));
     }
 }
 
@@ -467,12 +472,12 @@ wl-radar-01,R-0002,310118001001
 wl-radar-01,R-0003,310118001001
 ";
 
-    static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
+    pub(super) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
         let (district, problems) = District::load(&folder("district"));
         Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
     });
 
-    fn folder(name: &str) -> FileSet {
+    pub(super) fn folder(name: &str) -> FileSet {
         let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
         let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
         let file = |entry: std::fs::DirEntry| {
