@@ -365,7 +365,12 @@ suite!(
 suite!(
     kafka,
     super::Fixture::kafka(),
-    [two_readers_share_a_group, waits_without_a_broker, waits_for_a_deleted_topic,]
+    [
+        opened_by_several_at_once,
+        two_readers_share_a_group,
+        waits_without_a_broker,
+        waits_for_a_deleted_topic,
+    ]
 );
 
 /// Reads until these partitions have been assigned and no others.
@@ -380,6 +385,29 @@ async fn until_owned(reader: &mut yiwang_log::Reader, count: usize) -> Vec<u16> 
         }
     }
     owned.into_iter().collect()
+}
+
+/// Processes that start together make the topics together, and each finds all of them.
+#[cfg(feature = "kafka")]
+async fn opened_by_several_at_once(_: &Fixture) {
+    let mut specs: Vec<_> = ["raw", "readings", "signals", "incidents"]
+        .into_iter()
+        .map(|name| TopicSpec::stream(name, 8, &[]))
+        .collect();
+    specs.push(TopicSpec::compacted("state", 8));
+    for _ in 0..3 {
+        let fixture = Fixture::kafka();
+        let open = || fixture.open(specs.clone());
+        let (a, b, c) = tokio::join!(open(), open(), open());
+        for log in [a, b, c] {
+            for partition in 0..8 {
+                assert!(log.compacted("state", partition).await.unwrap().is_empty());
+                log.head("incidents", partition).await.unwrap();
+            }
+            append(&log, &[("a", "1")]).await;
+            log.close().await.unwrap();
+        }
+    }
 }
 
 #[cfg(feature = "kafka")]

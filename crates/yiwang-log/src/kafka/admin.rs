@@ -1,6 +1,7 @@
 //! Asking the brokers: waiting for them, making topics, reading heads, offsets and settings.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{EPOCH, KafkaConfig, blocking, broker, plain_consumer, settings};
@@ -18,13 +20,16 @@ use crate::topic::{Kind, Layout, TopicSpec};
 
 /// Group name of consumers that only look.
 const LOOKER: &str = "yiwang-look";
-/// Longest pause between two attempts to reach the brokers.
+/// Shortest and longest pause between two attempts to reach the brokers.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long the brokers may take to agree on new topics.
+const LEADERS_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Waits until a broker answers.
-pub(super) async fn wait_for_brokers(config: &std::sync::Arc<KafkaConfig>) -> Result<(), Error> {
+pub(super) async fn wait_for_brokers(config: &Arc<KafkaConfig>) -> Result<(), Error> {
     let begun = Instant::now();
-    let mut pause = Duration::from_millis(200);
+    let mut pause = PAUSE_MIN;
     loop {
         let for_look = config.clone();
         let look = move || {
@@ -42,29 +47,36 @@ pub(super) async fn wait_for_brokers(config: &std::sync::Arc<KafkaConfig>) -> Re
     }
 }
 
-/// Makes topics that are missing. A topic of someone else keeps the partitions it has.
+/// Makes topics that are missing, one by one, and waits until the brokers know all of them with a
+/// leader for each partition. Several processes may do so at once. A topic of someone else keeps the
+/// partitions it has.
 pub(super) async fn make_topics(
-    config: &std::sync::Arc<KafkaConfig>,
+    config: &Arc<KafkaConfig>,
     topics: &mut [TopicSpec],
     names: &[String],
 ) -> Result<(), Error> {
-    let found = partition_counts(config).await?;
+    let found = counts(&topic_list(config).await?);
     let admin = admin_client(config)?;
-    for (spec, name) in topics.iter_mut().zip(names) {
-        match found.get(name) {
-            None => make_topic(config, &admin, spec, name).await?,
-            Some(&(count, _)) if count == i32::from(spec.partitions) => {}
-            Some(&(count, _)) if spec.name.contains('.') => {
-                spec.partitions = u16::try_from(count).unwrap_or(u16::MAX);
-            }
-            Some((count, _)) => {
-                return Err(Error::Config(format!(
-                    "topic {name} has {count} partitions, the configuration says {}; the count is \
-                     fixed: set it back, or drain the topic and make a new one",
-                    spec.partitions
-                )));
-            }
+    for (spec, name) in topics.iter().zip(names) {
+        if !found.contains_key(name) {
+            make_topic(config, &admin, spec, name).await?;
         }
+    }
+    let found = counts(&wait_for_leaders(config, names).await?);
+    for (spec, name) in topics.iter_mut().zip(names) {
+        let count = found.get(name).copied().unwrap_or(0);
+        if count == usize::from(spec.partitions) {
+            continue;
+        }
+        if spec.name.contains('.') {
+            spec.partitions = u16::try_from(count).unwrap_or(u16::MAX);
+            continue;
+        }
+        return Err(Error::Config(format!(
+            "topic {name} has {count} partitions, the configuration says {}; the count is fixed: \
+             set it back, or drain the topic and make a new one",
+            spec.partitions
+        )));
     }
     Ok(())
 }
@@ -90,11 +102,53 @@ async fn make_topic(
     let what = format!("make the topic {name}");
     let made = admin.create_topics([&topic], &options).await.map_err(broker(&what))?;
     match made.into_iter().next() {
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | Some(Ok(_)) | None => {
-            tracing::info!(topic = name, partitions = spec.partitions, "the topic is there");
-            Ok(())
+        Some(Ok(_)) => tracing::info!(topic = name, partitions = spec.partitions, "topic made"),
+        // Another process of ours was faster.
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
+        Some(Err((_, code))) if passes(code) => {
+            return Err(Error::Broker { what, cause: code.to_string() });
         }
-        Some(Err((_, code))) => Err(Error::Config(format!("{what}: {code}"))),
+        Some(Err((_, code))) => return Err(Error::Config(format!("{what}: {code}"))),
+    }
+    Ok(())
+}
+
+/// Whether making a topic is worth another try, without anybody changing anything.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerNotAvailable
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::NetworkException
+            | RDKafkaErrorCode::NotController
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::ThrottlingQuotaExceeded
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+    )
+}
+
+/// What was made is not known to every broker at once: waits until it is.
+async fn wait_for_leaders(
+    config: &Arc<KafkaConfig>,
+    names: &[String],
+) -> Result<Vec<Found>, Error> {
+    let begun = Instant::now();
+    loop {
+        let found = topic_list(config).await?;
+        let led = |name: &&String| found.iter().any(|it| it.name == **name && it.led);
+        let Some(missing) = names.iter().find(|name| !led(name)) else { return Ok(found) };
+        if begun.elapsed() > LEADERS_WAIT_MAX {
+            return Err(Error::Broker {
+                what: format!("wait for the topic {missing}"),
+                cause: format!(
+                    "a partition has no leader after {} s; see the brokers' logs",
+                    LEADERS_WAIT_MAX.as_secs()
+                ),
+            });
+        }
+        tokio::time::sleep(PAUSE_MIN).await;
     }
 }
 
@@ -102,30 +156,71 @@ fn admin_client(config: &KafkaConfig) -> Result<AdminClient<DefaultClientContext
     settings::admin(config).create().map_err(broker("make an administration client"))
 }
 
-/// Partitions and replicas of every topic.
-async fn partition_counts(
-    config: &std::sync::Arc<KafkaConfig>,
-) -> Result<HashMap<String, (i32, usize)>, Error> {
+/// A topic as the brokers describe it.
+struct Found {
+    name: String,
+    partitions: usize,
+    /// Of the partition that has fewest.
+    replicas: usize,
+    /// Whether it has partitions and each has a leader.
+    led: bool,
+}
+
+/// Every topic that the brokers know.
+async fn topic_list(config: &Arc<KafkaConfig>) -> Result<Vec<Found>, Error> {
     let config = config.clone();
     let read = move || {
         let consumer = plain_consumer(&settings::looker(&config, LOOKER))?;
         let metadata = consumer
             .fetch_metadata(None, config.request_wait_max)
             .map_err(broker("read the list of topics"))?;
-        let counts = metadata.topics().iter().map(|topic| {
-            let replicas = topic.partitions().iter().map(|p| p.replicas().len()).min();
-            let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
-            (topic.name().to_owned(), (count, replicas.unwrap_or(0)))
-        });
-        Ok(counts.collect())
+        Ok(metadata.topics().iter().map(Found::of).collect())
     };
     blocking("read the list of topics", read).await
 }
 
-pub(super) fn head(config: &KafkaConfig, name: &str, partition: u16) -> Result<u64, Error> {
-    let consumer = plain_consumer(&settings::looker(config, LOOKER))?;
-    let (_, high) = watermarks(&consumer, config, name, partition)?;
-    Ok(high)
+fn counts(found: &[Found]) -> HashMap<String, usize> {
+    found.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect()
+}
+
+impl Found {
+    fn of(topic: &MetadataTopic) -> Self {
+        let partitions = topic.partitions();
+        let led = |it: &MetadataPartition| it.leader() >= 0;
+        Self {
+            name: topic.name().to_owned(),
+            partitions: partitions.len(),
+            replicas: partitions.iter().map(|it| it.replicas().len()).min().unwrap_or(0),
+            led: topic.error().is_none() && !partitions.is_empty() && partitions.iter().all(led),
+        }
+    }
+}
+
+/// A connection for questions that come often.
+pub(super) struct Looker {
+    consumer: BaseConsumer,
+    config: Arc<KafkaConfig>,
+}
+
+impl std::fmt::Debug for Looker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Looker")
+    }
+}
+
+impl Looker {
+    pub(super) fn new(config: &Arc<KafkaConfig>) -> Result<Self, Error> {
+        let consumer = plain_consumer(&settings::looker(config, LOOKER))?;
+        Ok(Self { consumer, config: config.clone() })
+    }
+
+    /// Where the next record of a partition will lie.
+    pub(super) fn head(&self, name: &str, partition: u16) -> Result<u64, Error> {
+        // What the client has to report would gather otherwise; it comes with the answer as well.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        let (_, high) = watermarks(&self.consumer, &self.config, name, partition)?;
+        Ok(high)
+    }
 }
 
 fn watermarks(
@@ -203,23 +298,23 @@ pub(super) fn newest(
 
 /// Compares topics with the settings that the promise rests on.
 pub(super) async fn check(
-    config: &std::sync::Arc<KafkaConfig>,
+    config: &Arc<KafkaConfig>,
     layout: &Layout,
     names: &[String],
 ) -> Result<Vec<String>, Error> {
-    let counts = partition_counts(config).await?;
+    let found = topic_list(config).await?;
     let admin = admin_client(config)?;
     let mut findings = Vec::new();
     for (spec, name) in layout.specs.iter().zip(names) {
-        let Some(&(_, replicas)) = counts.get(name) else {
+        let Some(replicas) = found.iter().find(|it| it.name == *name).map(|it| it.replicas) else {
             findings.push(format!("topic {name} is missing"));
             continue;
         };
         let options = AdminOptions::new().request_timeout(Some(config.request_wait_max));
         let what = format!("read the settings of {name}");
-        let found = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
-        let found = found.map_err(broker(&what))?.into_iter().next();
-        let Some(Ok(resource)) = found else {
+        let read = admin.describe_configs([&ResourceSpecifier::Topic(name)], &options).await;
+        let read = read.map_err(broker(&what))?.into_iter().next();
+        let Some(Ok(resource)) = read else {
             findings.push(format!("topic {name}: its settings cannot be read"));
             continue;
         };

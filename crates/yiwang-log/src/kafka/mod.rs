@@ -14,12 +14,13 @@ mod settings;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 
+use self::admin::Looker;
 use self::producer::Producers;
 pub(crate) use self::reader::{KafkaCommitter, KafkaReader};
 use crate::batch::Batch;
@@ -30,6 +31,9 @@ use crate::topic::{Kind, Layout, TopicId, TopicSpec};
 
 /// Epoch of every topic; a drained and renamed topic begins with it again.
 pub(crate) const EPOCH: u32 = 1;
+
+/// How long `close` waits for the readers to commit and leave their groups.
+const READERS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Where the brokers are, and the limits.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,6 +100,10 @@ pub(crate) struct Health {
 }
 
 impl Health {
+    fn connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
     fn set(&self, connected: bool) {
         if self.connected.swap(connected, Ordering::AcqRel) == connected {
             return;
@@ -103,7 +111,7 @@ impl Health {
         if connected {
             tracing::info!("the brokers answer");
         } else {
-            tracing::warn!("no broker answers; appends wait and nothing is acknowledged");
+            tracing::warn!("the brokers are away; appends wait and nothing is acknowledged");
         }
     }
 }
@@ -117,6 +125,7 @@ pub(crate) struct Kafka {
     names: Arc<Vec<String>>,
     health: Arc<Health>,
     producers: Producers,
+    looker: Arc<Looker>,
     readers: Mutex<Vec<ReaderThread>>,
 }
 
@@ -141,8 +150,9 @@ impl Kafka {
         let layout = Arc::new(Layout::new(topics)?);
         let producers =
             Producers::start(config.clone(), layout.clone(), names.clone(), health.clone())?;
+        let looker = Arc::new(Looker::new(&config)?);
         let readers = Mutex::new(Vec::new());
-        Ok(Arc::new(Self { config, layout, names, health, producers, readers }))
+        Ok(Arc::new(Self { config, layout, names, health, producers, looker, readers }))
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -192,8 +202,8 @@ impl Kafka {
     }
 
     pub(crate) async fn head(&self, topic: TopicId, partition: u16) -> Result<u64, Error> {
-        let (config, name) = (self.config.clone(), self.names[topic.index()].clone());
-        blocking("read the head", move || admin::head(&config, &name, partition)).await
+        let (looker, name) = (self.looker.clone(), self.names[topic.index()].clone());
+        blocking("read the head", move || looker.head(&name, partition)).await
     }
 
     pub(crate) async fn committed(
@@ -211,7 +221,7 @@ impl Kafka {
     pub(crate) fn status(&self) -> Status {
         Status {
             queued_bytes: self.producers.queued_bytes(),
-            connected: self.health.connected.load(Ordering::Acquire),
+            connected: self.health.connected(),
             halted: self.producers.halted().map(|halt| halt.to_string()),
             ..Status::default()
         }
@@ -231,8 +241,15 @@ impl Kafka {
         let readers = self.readers.lock().map(|mut readers| std::mem::take(&mut *readers));
         let readers = readers.unwrap_or_default();
         readers.iter().for_each(|reader| reader.stop.store(true, Ordering::Release));
+        let deadline = Instant::now() + READERS_WAIT_MAX;
         for reader in readers {
-            if reader.thread.join().is_err() {
+            while !reader.thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(reader::POLL_WAIT);
+            }
+            if !reader.thread.is_finished() {
+                // It waits for brokers that are away; what it had not committed is read again.
+                tracing::warn!("a reader could not take leave of its group in time");
+            } else if reader.thread.join().is_err() {
                 tracing::error!("a reader thread panicked");
             }
         }

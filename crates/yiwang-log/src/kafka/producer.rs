@@ -31,6 +31,12 @@ const OVERHEAD_BYTES: usize = 128;
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How often an idle thread looks whether the brokers are well.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long that look waits for an answer.
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// An append that waits longer than this for its reports means that the brokers are not well.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Pause when the client's queue is full or an answer is awaited.
 const STEP: Duration = Duration::from_millis(5);
 
@@ -75,6 +81,7 @@ struct Append {
     left: AtomicUsize,
     extents: Mutex<Vec<Extent>>,
     permits: usize,
+    begun: Instant,
     completion: Arc<Completion>,
 }
 
@@ -125,6 +132,7 @@ impl Shared {
     fn refused(&self, append: &Append, index: usize, error: KafkaError) {
         append.states[index].store(FAILED, Ordering::Release);
         self.failed.fetch_add(1, Ordering::AcqRel);
+        self.health.set(false);
         self.lock().last_error = Some(error);
         self.work.notify_one();
     }
@@ -217,6 +225,7 @@ impl Producers {
             left: AtomicUsize::new(batch.len()),
             extents: Mutex::new(Vec::new()),
             permits,
+            begun: Instant::now(),
             completion,
             batch,
         });
@@ -290,14 +299,29 @@ impl Pump {
                     self.send(&append, index);
                 }
             }
-            while self.unresolved.front().is_some_and(|first| resolved(first)) {
-                self.unresolved.pop_front();
-            }
+            self.look();
             if self.shared.failed.load(Ordering::Acquire) > 0 {
                 self.send_failed_again();
             }
         }
         self.finish();
+    }
+
+    /// Forgets what is answered, and sees whether the brokers still are. Once they were lost, only
+    /// an answer of theirs says that they are back, and nobody else here may have a question.
+    fn look(&mut self) {
+        while self.unresolved.front().is_some_and(|first| resolved(first)) {
+            self.unresolved.pop_front();
+        }
+        let stalled = |first: &Arc<Append>| first.begun.elapsed() > STALLED_AFTER;
+        if self.unresolved.front().is_some_and(stalled) {
+            self.shared.health.set(false);
+        } else if !self.shared.health.connected() {
+            let topic = self.shared.names.first().map(String::as_str);
+            if self.producer.client().fetch_metadata(topic, LOOK_WAIT_MAX).is_ok() {
+                self.shared.health.set(true);
+            }
+        }
     }
 
     /// The next append, or nothing when there is other work; `None` at the end.
@@ -313,8 +337,12 @@ impl Pump {
             if queue.stop_by.is_some() {
                 return None;
             }
-            let waited = self.shared.work.wait_timeout(queue, PAUSE_MAX);
-            queue = waited.expect("no code panics while it holds the queue").0;
+            let waited = self.shared.work.wait_timeout(queue, LOOK_EVERY);
+            let (again, waited) = waited.expect("no code panics while it holds the queue");
+            queue = again;
+            if waited.timed_out() {
+                return Some(queue.appends.pop_front());
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! Invariant: positions outside of what Kafka keeps are an error (`auto.offset.reset=error`); a
 //! group without a position begins at the oldest record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc as std_mpsc};
 use std::thread::JoinHandle;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::rebalance::{Context, State, is_no_offset, lock};
 use super::{EPOCH, Health, KafkaConfig, broker, settings};
 use crate::batch::Route;
-use crate::error::Error;
+use crate::error::{Action, Error};
 use crate::records::{BatchLimit, Event, Position, Records, Start};
 use crate::topic::TopicId;
 
@@ -61,7 +61,7 @@ enum Command {
     Go(Vec<u16>),
 }
 
-type Commands = Arc<Mutex<Vec<Command>>>;
+type Commands = Arc<Mutex<VecDeque<Command>>>;
 
 /// The role's side.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl KafkaReader {
         self.finished = None;
         if !self.go.is_empty() {
             let go = Command::Go(std::mem::take(&mut self.go));
-            lock(&self.commands).push(go);
+            lock(&self.commands).push_back(go);
         }
         if let Some(mut rest) = self.rest.take() {
             let front = rest.split_front(limit);
@@ -148,7 +148,7 @@ impl KafkaReader {
         let generation = self.generations.entry(partition).or_default();
         *generation += 1;
         let seek = Command::Seek { position, generation: *generation };
-        lock(&self.commands).push(seek);
+        lock(&self.commands).push_back(seek);
         Ok(())
     }
 
@@ -281,15 +281,26 @@ impl Poller {
         }
         let mut paused = false;
         while !self.stop.load(Ordering::Acquire) && !self.items.is_closed() {
-            self.obey()?;
-            let room = self.items.capacity() > usize::from(self.source.partitions) + 1;
-            if room == paused {
-                self.pause(!room).map_err(broker(&what))?;
-                paused = !room;
+            match self.turn(&mut paused) {
+                Err(error) if error.action() == Action::Retry => {
+                    tracing::warn!(%error, topic = %self.source.topic, "reading is tried again");
+                    std::thread::sleep(POLL_WAIT);
+                }
+                done => done?,
             }
-            self.round()?;
-            self.flush();
         }
+        Ok(())
+    }
+
+    fn turn(&self, paused: &mut bool) -> Result<(), Error> {
+        self.obey()?;
+        let room = self.items.capacity() > usize::from(self.source.partitions) + 1;
+        if room == *paused {
+            self.pause(!room).map_err(broker("pause or resume fetching"))?;
+            *paused = !room;
+        }
+        self.round()?;
+        self.flush();
         Ok(())
     }
 
@@ -313,32 +324,38 @@ impl Poller {
     }
 
     fn obey(&self) -> Result<(), Error> {
-        for command in std::mem::take(&mut *lock(&self.commands)) {
-            match command {
-                Command::Seek { position, generation } => self.seek(position, generation)?,
-                Command::Go(partitions) => {
-                    let context = self.consumer.context();
-                    let mut state = lock(&context.state);
-                    let mut list = TopicPartitionList::new();
-                    for partition in partitions {
-                        if state.held.remove(&partition) {
-                            list.add_partition(&self.source.name, i32::from(partition));
-                        }
-                    }
-                    drop(state);
-                    self.consumer.resume(&list).map_err(broker("resume partitions"))?;
-                }
+        while let Some(command) = self.next_command() {
+            let done = match &command {
+                Command::Seek { position, generation } => self.seek(*position, *generation),
+                Command::Go(partitions) => self.go(partitions),
+            };
+            if let Err(error) = done {
+                lock(&self.commands).push_front(command);
+                return Err(error);
             }
         }
         Ok(())
     }
 
+    fn next_command(&self) -> Option<Command> {
+        lock(&self.commands).pop_front()
+    }
+
+    fn go(&self, partitions: &[u16]) -> Result<(), Error> {
+        let mut list = TopicPartitionList::new();
+        let mut state = lock(&self.consumer.context().state);
+        for &partition in partitions.iter().filter(|partition| state.held.contains(partition)) {
+            list.add_partition(&self.source.name, i32::from(partition));
+        }
+        self.consumer.resume(&list).map_err(broker("resume partitions"))?;
+        state.held.retain(|partition| !partitions.contains(partition));
+        Ok(())
+    }
+
+    /// Until it is done, records of the partition carry the generation of before, and the role's
+    /// side drops them.
     fn seek(&self, position: Position, generation: u64) -> Result<(), Error> {
         let partition = position.partition;
-        let mut state = lock(&self.consumer.context().state);
-        state.gathered.remove(&partition);
-        state.generations.insert(partition, generation);
-        drop(state);
         let offset = Offset::Offset(i64::try_from(position.seq).unwrap_or(i64::MAX));
         let begun = Instant::now();
         loop {
@@ -350,12 +367,16 @@ impl Poller {
             );
             let owned = lock(&self.consumer.context().owned).contains_key(&partition);
             match sought {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(_) if !owned => return Ok(()),
                 Err(_) if begun.elapsed() < SEEK_WAIT_MAX => std::thread::sleep(POLL_WAIT),
                 Err(error) => return Err(broker("seek")(error)),
             }
         }
+        let mut state = lock(&self.consumer.context().state);
+        state.gathered.remove(&partition);
+        state.generations.insert(partition, generation);
+        Ok(())
     }
 
     /// Stops or starts fetching of all partitions that do not wait for their role.
@@ -378,6 +399,7 @@ impl Poller {
             match self.consumer.poll(wait) {
                 None => return Ok(()),
                 Some(Ok(message)) => {
+                    self.source.health.set(true);
                     records += 1;
                     bytes += message.payload_len();
                     self.gather(&message);
@@ -452,8 +474,13 @@ impl Poller {
                     self.source.group
                 )))
             }
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                Err(broker(&format!("read topic {}", self.source.topic))(error))
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => Err(Error::Engine {
+                what: format!("read topic {}", self.source.topic),
+                cause: error.to_string(),
+            }),
+            // The state of the connection is told once, by `Health`.
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
+                Ok(())
             }
             _ => {
                 tracing::warn!(%error, topic = %self.source.topic, "reading waits for the brokers");

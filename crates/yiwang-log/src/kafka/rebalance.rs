@@ -88,7 +88,7 @@ impl Context {
         consumer: &BaseConsumer<Self>,
         list: &TopicPartitionList,
     ) -> Result<(), KafkaError> {
-        let committed = consumer.committed_offsets(list.clone(), self.request_wait_max)?;
+        let Some(committed) = self.committed(consumer, list) else { return Ok(()) };
         let mut placed = TopicPartitionList::new();
         let mut partitions = Vec::new();
         let mut state = lock(&self.state);
@@ -117,6 +117,25 @@ impl Context {
             state.assigned.push_back(partitions);
         }
         Ok(())
+    }
+
+    /// Where the group stands. Without an answer nothing can be read, so brokers that are away are
+    /// waited for; `None` when told to stop meanwhile.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> Option<TopicPartitionList> {
+        while !self.stop.load(Ordering::Acquire) && !self.items.is_closed() {
+            match consumer.committed_offsets(list.clone(), self.request_wait_max) {
+                Ok(committed) => return Some(committed),
+                Err(error) => {
+                    tracing::warn!(%error, topic = %self.name, "asking for the group's positions again");
+                    std::thread::sleep(POLL_WAIT);
+                }
+            }
+        }
+        None
     }
 
     /// Tells the role, waits until it is done with the partitions, commits and lets them go.
