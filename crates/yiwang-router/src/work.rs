@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::ids::Id;
 use yiwang_core::ledger::Counters;
 use yiwang_core::route::{Input, PartitionState, Workspace};
-use yiwang_log::{Event, Log, Position, Reader, RecordRef, Records, Writer};
+use yiwang_log::{Action, Event, Log, Position, Reader, RecordRef, Records, Writer};
 use yiwang_proto::wire::{RawRecord, read_raw};
 
 use crate::finish::{Item, append_state};
@@ -19,6 +20,8 @@ use crate::outputs::{Outputs, Topics};
 use crate::partition::{Known, Partition};
 use crate::{Bundle, Config, Error, GROUP, metrics};
 
+/// Pause before a log that is away is asked again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Partition of topic `state` in which the bundles lie.
 const BUNDLES: u16 = 0;
 
@@ -79,12 +82,11 @@ impl Worker {
             let going = match event {
                 Event::Records(records) if records.is_empty() => false,
                 Event::Records(records) => self.route(&records).await?,
-                Event::Assigned(partitions) => {
-                    for number in partitions {
-                        self.assign(number, &mut reader).await?;
-                    }
-                    true
-                }
+                Event::Assigned(partitions) => tokio::select! {
+                    biased;
+                    () = drain.cancelled() => false,
+                    done = self.assign_all(partitions, &mut reader) => done.map(|()| true)?,
+                },
                 Event::Revoked(partitions) => {
                     for number in partitions {
                         self.partitions.remove(&number);
@@ -102,7 +104,11 @@ impl Worker {
 
     /// A last snapshot of every partition, so that the next start replays nothing.
     async fn stop(mut self) -> Result<(), Error> {
-        let committed = self.log.committed("raw", GROUP).await?;
+        let committed = match self.log.committed("raw", GROUP).await {
+            // Without it the next start replays a little.
+            Err(error) if error.action() == Action::Retry => Vec::new(),
+            known => known?,
+        };
         for (number, mut partition) in std::mem::take(&mut self.partitions) {
             if partition.records_since_snapshot == 0 {
                 continue;
@@ -238,11 +244,19 @@ impl Worker {
         moved.map_err(|source| Error::Snapshot { partition: number, source })
     }
 
+    async fn assign_all(&mut self, numbers: Vec<u16>, reader: &mut Reader) -> Result<(), Error> {
+        for number in numbers {
+            self.assign(number, reader).await?;
+        }
+        Ok(())
+    }
+
     /// Loads a partition: newest generation, its configuration, the markers after it; then reads from there.
     async fn assign(&mut self, number: u16, reader: &mut Reader) -> Result<(), Error> {
-        let entries = self.log.compacted("state", number).await?;
+        let log = self.log.clone();
+        let entries = retry(|| log.compacted("state", number)).await?;
         let known = Known::of(&entries);
-        let committed = self.log.committed("raw", GROUP).await?;
+        let committed = retry(|| log.committed("raw", GROUP)).await?;
         let committed = committed.into_iter().find(|position| position.partition == number);
         let (seq, config) = known.start(committed.map_or(0, |position| position.seq));
         let current = self.bundles.borrow().clone();
@@ -255,7 +269,7 @@ impl Worker {
             Some(g) => PartitionState::restore(&g.bytes, bundle.shared(), &mut self.outputs)
                 .map_err(|source| Error::Snapshot { partition: number, source })?,
         };
-        let target = self.log.head("raw", number).await?;
+        let target = retry(|| log.head("raw", number)).await?;
         let topic_epoch = known.generation.as_ref().map(|generation| generation.topic_epoch);
         let mut partition = Partition {
             number,
@@ -279,7 +293,11 @@ impl Worker {
             self.announce(&mut partition, target.max(seq)).await?;
         }
         if let Some(epoch) = partition.topic_epoch {
-            reader.seek(Position { epoch, partition: number, seq })?;
+            match reader.seek(Position { epoch, partition: number, seq }) {
+                // Taken from us again while we were loading it.
+                Err(error) if error.action() == Action::Fenced => return Ok(()),
+                done => done?,
+            }
         }
         tracing::info!(partition = number, seq, target, "partition assigned");
         partition.published = partition.state.counters().to_ledger(0);
@@ -296,7 +314,7 @@ impl Worker {
         if missing.is_empty() && !self.kept.is_empty() {
             return Ok(());
         }
-        let entries = self.log.compacted("state", BUNDLES).await?;
+        let entries = retry(|| self.log.compacted("state", BUNDLES)).await?;
         let known: Vec<Id> = self.known.keys().copied().collect();
         self.kept.extend(known.into_iter().filter(|id| bundle(&entries, *id).is_some()));
         for config in missing {
@@ -331,6 +349,22 @@ impl Worker {
             target: partition.target,
         };
         self.progress.put(partition.number, row);
+    }
+}
+
+/// Asks the log until it answers: brokers that are away come back.
+async fn retry<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, yiwang_log::Error>>,
+{
+    loop {
+        match ask().await {
+            Err(error) if error.action() == Action::Retry => {
+                tracing::warn!(%error, "the log is away; asking again");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            answered => return Ok(answered?),
+        }
     }
 }
 
