@@ -80,6 +80,7 @@ pub(crate) fn failed(error: &Error) -> Status {
             "STORE_UNAVAILABLE",
             "the store is away; try again with the same request_id",
         ),
+        Error::Away => status(Code::Unavailable, "STORE_UNAVAILABLE", error.to_string()),
         Error::Busy => status(Code::ResourceExhausted, "BUSY", error.to_string()),
         Error::Stopped => status(Code::Unavailable, "STOPPING", "the centre stops; try again"),
         Error::Fenced => {

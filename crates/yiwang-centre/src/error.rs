@@ -29,6 +29,9 @@ pub enum Error {
     /// Told to stop before it was done: nothing of it was written.
     #[error("told to stop before it was done")]
     Stopped,
+    /// The store is away, and others wait for it already.
+    #[error("the store is away; try again with the same request_id")]
+    Away,
     /// So many transactions wait that this one was not begun.
     #[error("too many transactions wait for the store; try again with the same request_id")]
     Busy,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yiwang_core::record::{AlarmSeverity, Signal, SignalKind};
-use yiwang_log::{BatchLimit, Event, Position, Reader, Records, Start};
+use yiwang_log::{Action, BatchLimit, Event, Position, Reader, Records, Start};
 
 use crate::retry::retry;
 use crate::writer::Writer;
@@ -82,7 +82,11 @@ async fn open(parts: &Parts) -> Result<Reader, Error> {
 /// After an assignment the reader goes to where the store says, whatever the group's own offset is.
 fn place(stored: &[Position], reader: &mut Reader, partitions: &[u16]) -> Result<(), Error> {
     for position in stored.iter().filter(|at| partitions.contains(&at.partition)) {
-        reader.seek(*position)?;
+        match reader.seek(*position) {
+            // Taken from us again meanwhile: whoever has it asks the store as well.
+            Err(error) if error.action() == Action::Fenced => {}
+            done => done?,
+        }
     }
     Ok(())
 }

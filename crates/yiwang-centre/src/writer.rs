@@ -5,6 +5,7 @@
 //! committed; nothing of it has been shown to anybody.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Writer {
     state: Mutex<State>,
     committed: watch::Sender<u64>,
     caught_up: watch::Sender<bool>,
+    /// Whether the store did not answer the last batch that is tried until it is committed.
+    away: AtomicBool,
     /// When the signals behind changes that the feed has not passed yet were received, by number.
     arrivals: std::sync::Mutex<HashMap<u64, Millis>>,
 }
@@ -87,6 +90,7 @@ impl Writer {
             state: Mutex::new(State { index, doubtful: false }),
             committed: watch::Sender::new(head),
             caught_up: watch::Sender::new(false),
+            away: AtomicBool::new(false),
             arrivals: std::sync::Mutex::default(),
         })
     }
@@ -121,7 +125,18 @@ impl Writer {
 
     /// The same for a person, who does not wait for ever.
     async fn enter_soon(&self) -> Result<MutexGuard<'_, State>, Error> {
-        tokio::time::timeout(WAIT_MAX, self.enter()).await.map_err(|_| Error::Busy)?
+        let entered = tokio::time::timeout(WAIT_MAX, self.enter()).await;
+        entered.map_err(|_| match self.away.load(Ordering::Relaxed) {
+            true => Error::Away,
+            false => Error::Busy,
+        })?
+    }
+
+    /// Remembers whether the store answered.
+    async fn noting<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let done = work.await;
+        self.away.store(done.as_ref().is_err_and(Error::passes), Ordering::Relaxed);
+        done
     }
 
     /// Number of the newest committed change.
@@ -158,7 +173,7 @@ impl Writer {
         batch: &[Signal],
         position: Option<Position>,
     ) -> Result<Answers, Error> {
-        retry(&self.stop, || self.try_signals(batch, position)).await
+        retry(&self.stop, || self.noting(self.try_signals(batch, position))).await
     }
 
     async fn try_signals(
@@ -231,7 +246,7 @@ impl Writer {
     /// # Errors
     /// [`Error::Fenced`], or a failure of the store that waiting does not cure.
     pub(crate) async fn fire(&self, due: &[Due]) -> Result<u64, Error> {
-        retry(&self.stop, || self.try_fire(due)).await
+        retry(&self.stop, || self.noting(self.try_fire(due))).await
     }
 
     async fn try_fire(&self, due: &[Due]) -> Result<u64, Error> {
