@@ -39,6 +39,8 @@ struct Group {
 impl Intaker {
     /// Reads until stopped; returns once everything it read is safe and committed.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        // Without partitions it is the stand-by of another gateway, which is as well as can be.
+        self.source.set(SourceState::Up);
         let committer = self.reader.committer();
         let mut pipeline = Pipeline::<Group>::new(self.intake.writer.clone());
         let mut open = true;

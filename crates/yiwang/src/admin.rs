@@ -16,7 +16,7 @@ use yiwang_proto::admin::v1::admin_service_server::{AdminService, AdminServiceSe
 use crate::keys::{self, Keys};
 use crate::ledger::Sources;
 use crate::logs::Scan;
-use crate::node::Readiness;
+use crate::readiness::Readiness;
 use crate::settings;
 
 /// Records that wait for the reader.

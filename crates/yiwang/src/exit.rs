@@ -18,6 +18,9 @@ pub enum Failure {
     /// See [`UNAVAILABLE`].
     #[error("{0}")]
     Unavailable(String),
+    /// The same, and it may be there a moment later: worth waiting for.
+    #[error("{0}")]
+    Away(String),
     /// See [`HALT`].
     #[error("{0}")]
     Halt(String),
@@ -29,7 +32,7 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
         error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(1, |failure| {
             match failure {
                 Failure::Config(_) => CONFIG,
-                Failure::Unavailable(_) => UNAVAILABLE,
+                Failure::Unavailable(_) | Failure::Away(_) => UNAVAILABLE,
                 Failure::Halt(_) => HALT,
             }
         });

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Failure;
 use crate::ledger::Sources;
 use crate::metrics;
-use crate::node::Readiness;
+use crate::readiness::Readiness;
 
 /// How long the metrics wait for the counters of the ledger.
 const LEDGER_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -19,6 +19,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod node;
+mod readiness;
 mod screen;
 mod settings;
 mod telemetry;

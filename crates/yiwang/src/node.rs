@@ -1,8 +1,7 @@
 //! Assembly: opens log and store, starts the roles in their order, and stops them in the order that loses nothing.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,35 +19,17 @@ use crate::config::{Config, LogKind};
 use crate::exit::Failure;
 use crate::keys::Keys;
 use crate::ledger::Sources;
+use crate::readiness::{Outside, Readiness};
 use crate::{admin, http, settings, telemetry};
 
 /// Time between the end of the first and the forced end of the other parts.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Pause between two attempts to open a log that is away.
+const LOG_RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// How often the router is asked whether it has caught up.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// What this process waits for before it takes work; empty means ready.
-#[derive(Debug, Default)]
-pub struct Readiness(Mutex<BTreeMap<&'static str, String>>);
-
-impl Readiness {
-    /// Says that something is awaited, and why.
-    pub fn wait(&self, part: &'static str, why: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, why.into());
-    }
-
-    /// Says that it is there.
-    pub fn reached(&self, part: &'static str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
-    }
-
-    /// What is awaited still.
-    pub fn missing(&self) -> Vec<String> {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().map(|(part, why)| format!("{part}: {why}")).collect()
-    }
-}
 
 /// Addresses that a running hub was given.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,6 +82,7 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
     };
     let log = open_log(&config, store.as_ref(), &readiness, &stop).await?;
     sources.set_log(log.clone());
+    let mut outside = Outside { log: log.clone(), store: store.clone(), gateway: None };
     let assembly = Assembly { config, bundle, keys, log, readiness, sources, stop };
     // Consumers first: what the gateway accepts is at once somebody's business.
     let mut addresses = Addresses::default();
@@ -111,8 +93,11 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
         assembly.start_router(&mut parts)?;
     }
     if roles.contains(&Role::Gateway) {
-        addresses.mqtt = assembly.start_gateway(&mut parts).await?;
+        let gateway = assembly.start_gateway(&mut parts).await?;
+        addresses.mqtt = gateway.mqtt_address();
+        outside.gateway = Some(gateway);
     }
+    tokio::spawn(outside.watch(Arc::clone(&assembly.readiness), assembly.stop.clone()));
     tell_start(&assembly.config, &roles, addresses);
     if let Some(started) = started {
         // Nobody waiting is no fault.
@@ -181,16 +166,19 @@ impl Assembly {
         Ok(())
     }
 
-    async fn start_gateway(&self, parts: &mut Running) -> anyhow::Result<Option<SocketAddr>> {
+    async fn start_gateway(&self, parts: &mut Running) -> anyhow::Result<yiwang_gateway::Handle> {
         let settings = settings::gateway(&self.config)?;
         let deps = settings::gateway_deps(&self.log, &self.bundle, &self.keys)?;
         let gateway = Gateway::bind(settings, deps).await.map_err(unavailable)?;
-        let address = gateway.handle().mqtt_address();
-        self.sources.set_gateway(gateway.handle());
+        let handle = gateway.handle();
+        for (name, _) in handle.sources() {
+            self.readiness.wait(&format!("source {name}"), "it is being connected");
+        }
+        self.sources.set_gateway(handle.clone());
         self.readiness.reached(Role::Gateway.as_str());
         let running = gateway.run(self.stop.clone());
         parts.spawn(async { (Role::Gateway.as_str(), running.await.map_err(anyhow::Error::from)) });
-        Ok(address)
+        Ok(handle)
     }
 }
 
@@ -336,11 +324,28 @@ async fn open_log(
     stop: &CancellationToken,
 ) -> anyhow::Result<Log> {
     readiness.wait("log", "it is being opened");
-    let opened = settings::open_log(config, store);
-    let log = tokio::select! {
-        log = opened => log?,
-        () = stop.cancelled() => return Err(Failure::Unavailable("stopped before the log was open".into()).into()),
-    };
-    readiness.reached("log");
-    Ok(log)
+    let stopped = || Failure::Unavailable("stopped before the log was open".into());
+    loop {
+        let opened = tokio::select! {
+            opened = settings::open_log(config, store) => opened,
+            () = stop.cancelled() => return Err(stopped().into()),
+        };
+        match opened {
+            Ok(log) => {
+                readiness.reached("log");
+                return Ok(log);
+            }
+            Err(error) => match error.downcast_ref() {
+                Some(Failure::Away(why)) => {
+                    tracing::warn!(why, "the log is away; trying again");
+                    readiness.wait("log", why);
+                }
+                _ => return Err(error),
+            },
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOG_RETRY_AFTER) => {}
+            () = stop.cancelled() => return Err(stopped().into()),
+        }
+    }
 }

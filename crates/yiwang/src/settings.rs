@@ -69,6 +69,8 @@ fn kafka(config: &Config) -> yiwang_log::KafkaConfig {
         replication: raw.replication,
         min_insync: raw.min_insync_replicas,
         queue_bytes_max: usize::try_from(raw.buffer_bytes_max).unwrap_or(usize::MAX),
+        // Who opens the log waits, and says so; one attempt after the other is enough here.
+        connect_wait_max: Some(Duration::ZERO),
         ..yiwang_log::KafkaConfig::new(&raw.brokers)
     }
 }
@@ -81,9 +83,14 @@ pub fn log_folder(config: &Config) -> PathBuf {
 /// Opens the log. The store's read positions are floors below which the log may not have lost anything.
 ///
 /// # Errors
-/// [`Failure::Unavailable`] with the log's own words.
+/// [`Failure::Away`] for brokers that cannot be reached, else [`Failure::Unavailable`] with the log's own words.
 pub async fn open_log(config: &Config, store: Option<&Store>) -> anyhow::Result<Log> {
-    let unavailable = |error: yiwang_log::Error| Failure::Unavailable(error.to_string());
+    let unavailable = |error: yiwang_log::Error| match error.action() {
+        yiwang_log::Action::Retry => Failure::Away(format!(
+            "it cannot be reached ({error}); start Kafka, or set log.kafka.brokers"
+        )),
+        _ => Failure::Unavailable(error.to_string()),
+    };
     match config.raw.log.kind {
         LogKind::Embedded => {
             let mut embedded = embedded(config)?;

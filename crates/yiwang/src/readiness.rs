@@ -1,0 +1,107 @@
+//! Whether this process takes work, and if not, what it waits for.
+//!
+//! What lies outside of it (brokers, the database, sources) is looked at as long as it runs. Nothing is done about what
+//! is away: each part waits for it by itself. This file only says so.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use yiwang_gateway::SourceState;
+use yiwang_log::Log;
+use yiwang_store::Store;
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the store may take to answer a look.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What this process waits for before it takes work; empty means ready.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<BTreeMap<String, String>>);
+
+impl Readiness {
+    /// Says that something is awaited, and why.
+    pub fn wait(&self, part: &str, why: impl Into<String>) {
+        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(part.to_owned(), why.into());
+    }
+
+    /// Says that it is there.
+    pub fn reached(&self, part: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+    }
+
+    /// What is awaited still.
+    pub fn missing(&self) -> Vec<String> {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().map(|(part, why)| format!("{part}: {why}")).collect()
+    }
+
+    fn set(&self, part: &str, why: Option<String>) {
+        match why {
+            Some(why) => self.wait(part, why),
+            None => self.reached(part),
+        }
+    }
+}
+
+/// What this process depends on once it runs.
+pub struct Outside {
+    /// The log.
+    pub log: Log,
+    /// The store, where this process has it.
+    pub store: Option<Store>,
+    /// The gateway, where it runs here.
+    pub gateway: Option<yiwang_gateway::Handle>,
+}
+
+impl Outside {
+    /// Tells the readiness what is away, until stopped.
+    pub async fn watch(self, readiness: Arc<Readiness>, stop: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            readiness.set("log", self.log_is_away());
+            for (name, state) in self.gateway.iter().flat_map(|gateway| gateway.sources()) {
+                readiness.set(&format!("source {name}"), source_is_away(state));
+            }
+            readiness.set("store", self.store_is_away().await);
+        }
+    }
+
+    fn log_is_away(&self) -> Option<String> {
+        let status = self.log.status();
+        if let Some(why) = status.halted {
+            return Some(why);
+        }
+        if !status.connected {
+            let text = "Kafka takes no records; nothing is acknowledged until it is back";
+            return Some(text.to_owned());
+        }
+        let full = status.full.join(", ");
+        (!full.is_empty()).then(|| format!("no room in {full}; appends wait for its readers"))
+    }
+
+    async fn store_is_away(&self) -> Option<String> {
+        let asked = self.store.as_ref()?.positions("signals");
+        match tokio::time::timeout(ANSWER_WAIT_MAX, asked).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(format!("it cannot be reached ({error})")),
+            Err(_) => Some(format!("no answer in {} s", ANSWER_WAIT_MAX.as_secs())),
+        }
+    }
+}
+
+fn source_is_away(state: SourceState) -> Option<String> {
+    match state {
+        SourceState::Up => None,
+        SourceState::Connecting => Some("it is being connected".to_owned()),
+        SourceState::Down(why) => Some(why),
+    }
+}
