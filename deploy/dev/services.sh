@@ -21,11 +21,14 @@ answer_max_s=90
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# The port of a service: the one it had, else the first from START on that is free and not given away.
+# The port of a service: the one it had, else the first from START on that is free and not given away, to another set
+# neither.
 port() { # NAME START
   local file=$dir/$1.port port=$2
   if [ ! -e "$file" ]; then
-    while listens "$port" || grep -qsx "$port" "$dir"/*.port; do port=$((port + 1)); done
+    while listens "$port" || grep -qsx "$port" "$dir"/*.port "$(dirname "$dir")"/yiwang-services-*/*.port; do
+      port=$((port + 1))
+    done
     echo "$port" >"$file"
   fi
   cat "$file"
@@ -75,17 +78,21 @@ stop() { # NAME SIGNAL
 
 kafka_tool() { java -Xmx256m -cp "$kafka_libs/*" "$@"; }
 
+# Clients go on with the address that a broker names. For tests that put a proxy in between, a second listener names
+# the port `kafka-front`, where nobody listens but such a proxy, which carries to `kafka-back`.
 up_kafka() {
-  local port cport home=$dir/kafka
+  local port cport front back home=$dir/kafka
   port=$(port kafka 19092) cport=$(port kafka-controller 19192)
+  front=$(port kafka-front 19292) back=$(port kafka-back 19392)
   if [ ! -e "$home/formatted" ]; then
     mkdir -p "$home"
     cat >"$home/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$cport
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$cport
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,PROXIED://127.0.0.1:$back,CONTROLLER://127.0.0.1:$cport
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,PROXIED://127.0.0.1:$front
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$home/data
@@ -222,7 +229,11 @@ env() {
     local address
     address=127.0.0.1:$(cat "$dir/$name.port")
     case $name in
-      kafka) echo "YIWANG_TEST_KAFKA=$address" ;;
+      kafka)
+        echo "YIWANG_TEST_KAFKA=$address"
+        echo "YIWANG_TEST_KAFKA_FRONT=127.0.0.1:$(cat "$dir/kafka-front.port")"
+        echo "YIWANG_TEST_KAFKA_BACK=127.0.0.1:$(cat "$dir/kafka-back.port")"
+        ;;
       postgres) echo "YIWANG_TEST_POSTGRES=postgres://postgres@$address/postgres" ;;
       mosquitto)
         echo "YIWANG_TEST_MQTT=$address"

@@ -37,6 +37,8 @@ struct Brought {
 pub struct Watch {
     brought: Arc<Mutex<Brought>>,
     reading: tokio::task::JoinHandle<()>,
+    /// The stream may outlive the desk that opened it.
+    _runtime: Arc<Runtime>,
 }
 
 impl Desk {
@@ -97,7 +99,7 @@ impl Desk {
                 }
             }
         });
-        Ok(Watch { brought, reading })
+        Ok(Watch { brought, reading, _runtime: Arc::clone(&self.runtime) })
     }
 
     /// Lets a person of this unit act.

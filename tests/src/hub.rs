@@ -399,8 +399,12 @@ pub fn binary() -> &'static Path {
             return PathBuf::from(path);
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built =
-            run(Command::new(cargo).current_dir(repository()).args(["build", "-p", "yiwang"]));
+        let mut build = Command::new(cargo);
+        build.current_dir(repository()).args(["build", "-p", "yiwang"]);
+        if cfg!(feature = "services") {
+            build.args(["--features", "yiwang/kafka"]);
+        }
+        let built = run(&mut build);
         built.expect("the program under test builds");
         let own = std::env::current_exe().expect("a test knows its own path");
         let target = own.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");

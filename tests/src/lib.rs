@@ -2,7 +2,9 @@
 //! acknowledged, clients of the hub's own interfaces, and the accounting of the delivery contract.
 
 pub mod accounting;
+pub mod demo;
 pub mod desk;
 pub mod hub;
 pub mod mqtt;
+pub mod proxy;
 pub mod wait;

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use yiwang_proto::incident::v1;
 use yiwang_tests::accounting::{Device, Report, Shown};
 use yiwang_tests::desk::Desk;
-use yiwang_tests::hub::{Hub, PATIENCE, Plan, repository};
+use yiwang_tests::hub::{Hub, PATIENCE, Plan, ROLES, repository};
 use yiwang_tests::wait::until;
 
 /// Devices under load; each alarm is ended by the next message.
@@ -42,7 +42,15 @@ const STATES: [v1::State; 14] = [
 #[test]
 fn embedded_survives_twenty_kills() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    survive(Plan::embedded(folder.path()), folder.path(), 20);
+    survive(Plan::embedded(folder.path()), folder.path(), 20, false);
+}
+
+#[cfg(feature = "services")]
+#[test]
+fn distributed_survives_five_kills() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = Plan::distributed(folder.path(), "kill").expect("the services are there");
+    survive(plan, folder.path(), 5, true);
 }
 
 /// Gas alarms that end with the first low sample, so that they rise and clear all the time.
@@ -61,8 +69,8 @@ fn quick_alarms(folder: &Path) -> String {
     format!("district.products={}", products.display())
 }
 
-/// Every round ends the life of the hub.
-fn survive(plan: Plan, folder: &Path, rounds: usize) {
+/// Every round ends the life of one role, chosen at random, or of everything.
+fn survive(plan: Plan, folder: &Path, rounds: usize, one_role: bool) {
     let seed = std::env::var("YIWANG_KILL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}: YIWANG_KILL_SEED={seed} runs the same moments again");
@@ -93,11 +101,16 @@ fn survive(plan: Plan, folder: &Path, rounds: usize) {
             .collect();
         for round in 0..rounds {
             std::thread::sleep(Duration::from_millis(rng.random_range(LIFE_MS)));
-            hub.kill(None);
+            let victim = one_role.then(|| ROLES[rng.random_range(0..ROLES.len())]);
+            hub.kill(victim);
             let killed = Instant::now();
             hub.start_again().expect("the killed processes start again");
             hub.wait_ready().unwrap_or_else(|error| panic!("round {round}: {error}"));
-            println!("round {round}: ready after {:?}", killed.elapsed());
+            println!(
+                "round {round}: {} ready after {:?}",
+                victim.unwrap_or("all"),
+                killed.elapsed()
+            );
         }
         stop.store(true, Ordering::Release);
         for thread in publishing {

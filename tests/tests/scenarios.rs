@@ -1,4 +1,5 @@
-//! What people and machines do with a hub, against the real binary.
+//! What people and machines do with a hub, against the real binary: one set of scenarios, run in one process and in
+//! three over Kafka and PostgreSQL (feature `services`).
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use yiwang_proto::incident::v1;
 use yiwang_proto::incident::v1::act_request::Action;
+use yiwang_tests::demo::{connect, desk, leak, ledger_balances, publish};
 use yiwang_tests::desk::{Desk, reason};
 use yiwang_tests::hub::{Hub, PATIENCE, Plan, get, run, service};
 use yiwang_tests::mqtt::{Connection, Incoming, Login, Version};
@@ -34,32 +36,20 @@ fn embedded_carries_an_alarm_to_its_desk() {
     people_work_on_a_case_until_it_is_closed(&hub);
     a_stream_goes_on_where_it_was(&hub);
     a_report_is_done_once(&hub);
-    the_ledger_balances(&hub);
+    ledger_balances(&hub);
 }
 
-/// Connects a device by its demo secret.
-fn connect(hub: &Hub, device: &str, version: Version) -> Connection {
-    let id = device.replacen('/', ".", 1);
-    let secret = format!("demo-secret-{}", device.split('/').nth(1).unwrap_or_default());
-    let login = Login { version, client_id: &id, credentials: Some((&id, &secret)) };
-    Connection::open(hub.mqtt(), &login).expect("the device may connect")
-}
-
-/// Publishes one property body at QoS 1 and waits for its PUBACK.
-fn publish(connection: &mut Connection, device: &str, body: &str) -> Incoming {
-    connection.publish(&format!("iot/v1/{device}/up/property"), 7, body.as_bytes());
-    connection.flush().expect("the socket takes it");
-    let mut answer = None;
-    connection.receive(|packet| answer = Some(packet)).expect("an answer comes");
-    answer.expect("the first packet is the answer")
-}
-
-fn leak(seq: u64) -> String {
-    format!(r#"{{"boot":1,"seq":{seq},"params":{{"concentration":45.5}}}}"#)
-}
-
-fn desk(hub: &Hub, unit: &str) -> Desk {
-    Desk::new(hub.grpc(), &hub.token(unit).expect("a token is made"))
+#[cfg(feature = "services")]
+#[test]
+fn distributed_carries_an_alarm_to_its_desk() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = Plan::distributed(folder.path(), "scenario").expect("the services are there");
+    let hub = plan.start().expect("the three roles start");
+    an_alarm_reaches_its_town_and_no_other(&hub);
+    people_work_on_a_case_until_it_is_closed(&hub);
+    a_stream_goes_on_where_it_was(&hub);
+    a_report_is_done_once(&hub);
+    ledger_balances(&hub);
 }
 
 fn an_alarm_reaches_its_town_and_no_other(hub: &Hub) {
@@ -234,23 +224,6 @@ fn a_report_is_done_once(hub: &Hub) {
     assert_eq!(name(first), name(again));
 }
 
-fn the_ledger_balances(hub: &Hub) {
-    until("the ledger to balance with nothing pending", PATIENCE, || {
-        for role in ["gateway", "router", "centre"] {
-            let off = hub.metric(role, "yiwang_ledger_imbalance", "")?;
-            let pending = hub.metric(role, "yiwang_ledger_records", "row=\"pending\"")?;
-            let in_flight = hub.metric(role, "yiwang_ledger_records", "row=\"in_flight\"")?;
-            if off != 0.0 || in_flight != 0.0 || (role == "centre" && pending != 0.0) {
-                return Err(format!(
-                    "{role}: imbalance {off}, pending {pending}, in flight {in_flight}"
-                ));
-            }
-        }
-        Ok(())
-    })
-    .expect("every record has one fate");
-}
-
 #[test]
 fn what_is_wrong_has_a_clear_outcome_and_loses_nothing() {
     let (_folder, mut hub) = embedded();
@@ -385,7 +358,7 @@ fn wrong_bodies(hub: &Hub) {
         }
     })
     .expect("each record has its fate");
-    the_ledger_balances(hub);
+    ledger_balances(hub);
 }
 
 /// Needs promtool, which the test command installs; without it the exposition is only looked at.
