@@ -31,7 +31,7 @@ def main():
         response_deserializer=response.FromString,
     )
     call = watch(
-        request(consumer="python"),
+        request(consumer="python-" + device.split("/")[1]),
         timeout=float(seconds),
         metadata=[("authorization", "Bearer " + os.environ["YIWANG_TOKEN"])],
     )
