@@ -35,6 +35,9 @@ pub enum Error {
     /// So many transactions wait that this one was not begun.
     #[error("too many transactions wait for the store; try again with the same request_id")]
     Busy,
+    /// The core panicked in a step: nothing of it was written.
+    #[error("the core panicked: {0}")]
+    Panicked(String),
     /// Durability is in doubt.
     #[error("{0}")]
     Halt(String),

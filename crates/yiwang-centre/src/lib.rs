@@ -4,10 +4,12 @@
 //! what was committed; what a caller may not see does not exist for him. All meaning is `yiwang_core::incident`'s;
 //! this crate refuses to decide anything about an incident.
 
+mod answers;
 mod auth;
 mod caller;
 mod error;
 mod feed;
+mod guard;
 mod intake;
 mod lease;
 mod metrics;
@@ -16,6 +18,7 @@ mod reload;
 mod reports;
 mod retry;
 mod services;
+mod standby;
 mod time;
 mod timers;
 mod token;
@@ -91,7 +94,8 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
 }
 
-/// Runs the centre until told to stop; further gRPC services are served beside its own.
+/// Runs the centre until told to stop; further gRPC services are served beside its own. While another centre is active,
+/// calls are answered by "not active".
 ///
 /// # Errors
 /// [`Error::Fenced`] when a newer centre has taken over, [`Error::Halt`] when durability is in doubt.
@@ -103,10 +107,19 @@ pub async fn run(
     ready: OnReady,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let writer = match Writer::open(&config, &parts, &stop).await {
-        Ok(writer) => Arc::new(writer),
-        Err(Error::Stopped) => return Ok(()),
-        Err(error) => return Err(error),
+    let turn = CancellationToken::new();
+    let opening = async {
+        let _turn = turn.clone().drop_guard();
+        Writer::open(&config, &parts, &stop).await
+    };
+    let standby = standby::serve(&listener, further.clone(), turn.clone());
+    let writer = match tokio::join!(opening, standby) {
+        (Err(Error::Stopped), _) => return Ok(()),
+        (Err(error), _) => return Err(error),
+        (Ok(writer), served) => {
+            served?;
+            Arc::new(writer)
+        }
     };
     // Loops that stop may still write: the lease is kept until the last of them has ended.
     let ended = tokio::select! {
@@ -114,6 +127,10 @@ pub async fn run(
         lost = writer.keep_lease() => {
             stop.cancel();
             Err(lost)
+        }
+        over = writer.over() => {
+            stop.cancel();
+            Err(over)
         }
     };
     if !matches!(ended, Err(Error::Fenced)) {

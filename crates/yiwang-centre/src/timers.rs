@@ -1,9 +1,11 @@
 //! Fires the clocks that are due. The due times lie in an indexed table; no incident has a timer or a task of its own.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use yiwang_core::ids::Id;
 use yiwang_core::incident::Due;
 use yiwang_store::{Prune, Store};
 
@@ -37,18 +39,23 @@ pub(crate) async fn run(
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut prune = tokio::time::interval(PRUNE_EVERY);
+    let mut left_out = HashSet::new();
     loop {
         tokio::select! {
-            _ = look.tick() => while fire(&store, &writer).await? && !stop.is_cancelled() {},
+            _ = look.tick() => {
+                while fire(&store, &writer, &mut left_out).await? && !stop.is_cancelled() {}
+            }
             _ = prune.tick() => remove_old(&config, &store, &writer).await,
             () = stop.cancelled() => return Ok(()),
         }
     }
 }
 
-/// Fires what is due; whether there may be more.
-async fn fire(store: &Store, writer: &Writer) -> Result<bool, Error> {
-    let due = match store.due_clocks(writer.now(), DUE_MAX).await {
+/// Fires what is due; whether there may be more. A clock on which the core panicked stays due and is left out until the
+/// next start.
+async fn fire(store: &Store, writer: &Writer, left_out: &mut HashSet<Id>) -> Result<bool, Error> {
+    let limit = DUE_MAX.saturating_add(u32::try_from(left_out.len()).unwrap_or(u32::MAX));
+    let due = match store.due_clocks(writer.now(), limit).await {
         Ok(clocks) => clocks,
         Err(error) if error.action() == yiwang_store::Action::Retry => {
             tracing::warn!(%error, "failed to look for due clocks; looking again");
@@ -56,23 +63,25 @@ async fn fire(store: &Store, writer: &Writer) -> Result<bool, Error> {
         }
         Err(error) => return Err(error.into()),
     };
-    if due.is_empty() {
-        return Ok(false);
-    }
-    let full = due.len() == DUE_MAX as usize;
+    let full = due.len() == limit as usize;
     let due: Vec<_> = due
         .iter()
+        .filter(|clock| !left_out.contains(&clock.id))
         .map(|clock| Due {
             incident: clock.incident,
             clock: clock.id,
             generation: clock.generation,
         })
         .collect();
+    if due.is_empty() {
+        return Ok(false);
+    }
     let fired = writer.fire(&due).await?;
-    if fired == 0 {
+    if fired.rungs == 0 && fired.left_out.is_empty() {
         tracing::warn!(clocks = due.len(), "clocks are due whose rungs are not in the terms");
     }
-    Ok(full && fired > 0)
+    left_out.extend(fired.left_out);
+    Ok(full && fired.rungs > 0)
 }
 
 /// Removing can wait: a failure is told and tried again a minute later.

@@ -4,32 +4,41 @@
 //! Writes of a centre run one after another. A batch that could not be committed is computed again from what is
 //! committed; nothing of it has been shown to anybody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::District;
 use yiwang_core::ids::Id;
 use yiwang_core::incident::{
-    Answer, Case, ChangeKind, Changes, Command, Done, Due, Inputs, OpenIndex, Outcome, Refusal,
-    Session, Staged, Terms,
+    Answer, Case, ChangeKind, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session,
+    Staged, Terms,
 };
 use yiwang_core::record::{Millis, Signal};
-use yiwang_store::{Lease, Numbering, Position, Store};
+use yiwang_store::{Action, Lease, Numbering, Position, Store};
 
+use crate::answers::{Count, counted, received, record_answers};
+use crate::guard::guarded;
 use crate::reload::read_index;
 use crate::retry::retry;
 use crate::time::{Clock, day_of};
 use crate::{Config, Error, Parts, lease, metrics};
 
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
+
 const TOPIC: &str = "signals";
-const STAGE: &str = "centre";
 /// A call of a person waits no longer for the transactions before it.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Calls of persons that wait for their turn; one more is refused at once.
+const WAITING_MAX: usize = 1_024;
+/// Reason on the row of a signal on which the core panicked.
+const PANICKED: &str = "PANICKED";
 /// Receptions remembered until the feed has passed the change that they led to.
 const ARRIVALS_MAX: usize = 100_000;
 
@@ -46,6 +55,9 @@ pub struct Writer {
     lease_for: Duration,
     stop: CancellationToken,
     state: Mutex<State>,
+    waiting: Semaphore,
+    /// Why nothing more is written, once that is so.
+    over: watch::Sender<Option<Over>>,
     committed: watch::Sender<u64>,
     caught_up: watch::Sender<bool>,
     /// Whether the store did not answer the last batch that is tried until it is committed.
@@ -53,6 +65,27 @@ pub struct Writer {
     /// When the signals behind changes that the feed has not passed yet were received, by number.
     arrivals: std::sync::Mutex<HashMap<u64, Millis>>,
 }
+
+/// Why a centre writes nothing more.
+#[derive(Clone)]
+enum Over {
+    Fenced,
+    Halt(String),
+}
+
+impl From<Over> for Error {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Fenced => Self::Fenced,
+            Over::Halt(why) => Self::Halt(why),
+        }
+    }
+}
+
+/// How a signal gets its outcome.
+type Judge = fn(&mut Session<'_>, &Signal) -> Staged<Answer>;
+/// How a due clock fires its rung.
+type Strike = fn(&mut Session<'_>, Due) -> Staged<u32>;
 
 struct State {
     index: OpenIndex,
@@ -88,6 +121,8 @@ impl Writer {
             lease_for: config.lease,
             stop: stop.clone(),
             state: Mutex::new(State { index, doubtful: false }),
+            waiting: Semaphore::new(WAITING_MAX),
+            over: watch::Sender::new(None),
             committed: watch::Sender::new(head),
             caught_up: watch::Sender::new(false),
             away: AtomicBool::new(false),
@@ -98,6 +133,16 @@ impl Writer {
     /// Renews the lease until it is lost.
     pub(crate) async fn keep_lease(&self) -> Error {
         lease::renew(&self.store, &self.lease, self.lease_for).await
+    }
+
+    /// Waits until a transaction has failed in a way after which nothing may be written.
+    pub(crate) async fn over(&self) -> Error {
+        let mut over = self.over.subscribe();
+        match over.wait_for(Option::is_some).await.ok().and_then(|over| over.clone()) {
+            Some(over) => over.into(),
+            // The sender lives as long as this.
+            None => std::future::pending().await,
+        }
     }
 
     /// Gives the lease back, once no transaction is under way.
@@ -114,6 +159,9 @@ impl Writer {
     /// The state, in accordance with the store.
     async fn enter(&self) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.state.lock().await;
+        if let Some(over) = self.over.borrow().clone() {
+            return Err(over.into());
+        }
         if state.doubtful {
             tracing::warn!("the outcome of a commit is not known; reading what the store holds");
             state.index = read_index(&self.store, &self.terms, self.clock.now()).await?;
@@ -125,6 +173,7 @@ impl Writer {
 
     /// The same for a person, who does not wait for ever.
     async fn enter_soon(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let _waits = self.waiting.try_acquire().map_err(|_| Error::Busy)?;
         let entered = tokio::time::timeout(WAIT_MAX, self.enter()).await;
         entered.map_err(|_| match self.away.load(Ordering::Relaxed) {
             true => Error::Away,
@@ -164,7 +213,8 @@ impl Writer {
         self.district.load_full()
     }
 
-    /// Gives every signal its outcome and moves the read position, in one transaction. Tried until it is committed.
+    /// Gives every signal its outcome and moves the read position, in one transaction. Tried until it is committed. A
+    /// signal on which the core panics is rejected, the others are not held up by it.
     ///
     /// # Errors
     /// [`Error::Fenced`], or a failure of the store that waiting does not cure.
@@ -173,33 +223,79 @@ impl Writer {
         batch: &[Signal],
         position: Option<Position>,
     ) -> Result<Answers, Error> {
-        retry(&self.stop, || self.noting(self.try_signals(batch, position))).await
+        self.judged(batch, position, |session, signal| session.signal(signal)).await
+    }
+
+    async fn judged(
+        &self,
+        batch: &[Signal],
+        position: Option<Position>,
+        judge: Judge,
+    ) -> Result<Answers, Error> {
+        retry(&self.stop, || self.noting(self.try_signals(batch, position, judge))).await
     }
 
     async fn try_signals(
         &self,
         batch: &[Signal],
         position: Option<Position>,
+        judge: Judge,
     ) -> Result<Answers, Error> {
         let mut state = self.enter().await?;
-        let district = self.district();
-        let mut session = Session::new(self.inputs(&district, &state.index));
-        let keys: Vec<_> = batch.iter().map(|s| (s.source.as_str(), s.event_id.as_str())).collect();
-        for row in self.store.known_signals(&keys).await? {
-            session.know_signal(&row);
-        }
-        for case in self.store.cases(&session.wanted(batch)).await? {
-            session.add_case(case);
-        }
-        let mut answers = Vec::with_capacity(batch.len());
-        for signal in batch {
-            answers.push(self.supply(&mut session, |session| session.signal(signal)).await?);
-        }
-        let changes = session.finish();
+        let mut poison = HashSet::new();
+        let (changes, answers) = loop {
+            match self.stage(&state.index, batch, &poison, judge).await? {
+                Ok(staged) => break staged,
+                Err(at) => poison.insert(at),
+            };
+        };
         let received = received(batch, &answers);
         self.commit(&mut state, changes, position, &counted(&answers), &received).await?;
         record_answers(&answers);
         Ok(answers)
+    }
+
+    /// Stages a batch; names the signal on which the core panicked: nothing of the batch is kept then.
+    async fn stage(
+        &self,
+        index: &OpenIndex,
+        batch: &[Signal],
+        poison: &HashSet<usize>,
+        judge: Judge,
+    ) -> Result<Result<(Changes, Answers), usize>, Error> {
+        let district = self.district();
+        let mut session = Session::new(self.inputs(&district, index));
+        let keys: Vec<_> = batch.iter().map(|s| (s.source.as_str(), s.event_id.as_str())).collect();
+        for row in self.store.known_signals(&keys).await? {
+            session.know_signal(&row);
+        }
+        // Only a hint: what it misses is asked for one by one.
+        let wanted = guarded(|| session.wanted(batch)).unwrap_or_default();
+        for case in self.store.cases(&wanted).await? {
+            session.add_case(case);
+        }
+        let mut answers = Vec::with_capacity(batch.len());
+        for (at, signal) in batch.iter().enumerate() {
+            if poison.contains(&at) {
+                answers.push(session.reject(signal, PANICKED));
+                continue;
+            }
+            match self.supply(&mut session, |session| judge(session, signal)).await {
+                Ok(answer) => answers.push(answer),
+                Err(Error::Panicked(words)) => {
+                    let (source, event_id) = (&signal.source, &signal.event_id);
+                    tracing::error!(
+                        source,
+                        event_id,
+                        words,
+                        "a signal is rejected: the core panicked"
+                    );
+                    return Ok(Err(at));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Ok((session.finish(), answers)))
     }
 
     /// A report of a partner or a citizen.
@@ -241,46 +337,81 @@ impl Writer {
         Ok(done)
     }
 
-    /// Fires the clocks that are due; the answer is the number of rungs.
+    /// Fires the clocks that are due. A clock on which the core panics is left out, the others are not held up by it.
     ///
     /// # Errors
     /// [`Error::Fenced`], or a failure of the store that waiting does not cure.
-    pub(crate) async fn fire(&self, due: &[Due]) -> Result<u64, Error> {
-        retry(&self.stop, || self.noting(self.try_fire(due))).await
+    pub(crate) async fn fire(&self, due: &[Due]) -> Result<Fired, Error> {
+        self.struck(due, |session, due| session.fire(due)).await
     }
 
-    async fn try_fire(&self, due: &[Due]) -> Result<u64, Error> {
+    async fn struck(&self, due: &[Due], strike: Strike) -> Result<Fired, Error> {
+        retry(&self.stop, || self.noting(self.try_fire(due, strike))).await
+    }
+
+    async fn try_fire(&self, due: &[Due], strike: Strike) -> Result<Fired, Error> {
         let mut state = self.enter().await?;
+        let mut fired = Fired::default();
+        let changes = loop {
+            match self.stage_rungs(&state.index, due, strike, &mut fired).await {
+                Err(Error::Panicked(words)) => {
+                    let clocks = fired.left_out.len();
+                    tracing::error!(clocks, words, "a clock is left out: the core panicked");
+                }
+                staged => break staged?,
+            }
+        };
+        self.commit(&mut state, changes, None, &[], &HashMap::new()).await?;
+        metrics::record_rungs(fired.rungs);
+        Ok(fired)
+    }
+
+    /// Stages the rungs of clocks but those left out; adds the one on which the core panicked.
+    async fn stage_rungs(
+        &self,
+        index: &OpenIndex,
+        due: &[Due],
+        strike: Strike,
+        fired: &mut Fired,
+    ) -> Result<Changes, Error> {
         let district = self.district();
-        let mut session = Session::new(self.inputs(&district, &state.index));
+        let mut session = Session::new(self.inputs(&district, index));
         let mut ids: Vec<Id> = due.iter().map(|due| due.incident).collect();
         ids.sort_unstable();
         ids.dedup();
         for case in self.store.cases(&ids).await? {
             session.add_case(case);
         }
-        let mut fired = 0;
+        fired.rungs = 0;
         for due in due {
-            fired += u64::from(self.supply(&mut session, |session| session.fire(*due)).await?);
+            if fired.left_out.contains(&due.clock) {
+                continue;
+            }
+            match self.supply(&mut session, |session| strike(session, *due)).await {
+                Ok(rung) => fired.rungs += u64::from(rung),
+                Err(error) => {
+                    if matches!(error, Error::Panicked(_)) {
+                        fired.left_out.insert(due.clock);
+                    }
+                    return Err(error);
+                }
+            }
         }
-        let changes = session.finish();
-        self.commit(&mut state, changes, None, &[], &HashMap::new()).await?;
-        metrics::record_rungs(fired);
-        Ok(fired)
+        Ok(session.finish())
     }
 
     fn inputs<'a>(&'a self, district: &'a District, index: &'a OpenIndex) -> Inputs<'a> {
         Inputs { district, index, terms: &self.terms, now: self.clock.now(), mode_epoch: 0 }
     }
 
-    /// Calls a step until it has every case that it asks for.
+    /// Calls a step until it has every case that it asks for. After a panic the session is good for nothing.
     async fn supply<T>(
         &self,
         session: &mut Session<'_>,
         mut step: impl FnMut(&mut Session<'_>) -> Staged<T>,
     ) -> Result<T, Error> {
         loop {
-            match step(session) {
+            match guarded(|| step(session))? {
                 Staged::Done(answer) => return Ok(answer),
                 Staged::Need(id) => match self.case(id).await? {
                     Some(case) => session.add_case(case),
@@ -310,7 +441,7 @@ impl Writer {
         state.doubtful = true;
         let first = self.write(&changes, position, counts).await;
         state.doubtful = first.as_ref().is_err_and(Error::in_doubt);
-        let first = first?;
+        let first = first.inspect_err(|error| self.note_end(error))?;
         state.index.apply(&changes);
         metrics::record_open(state.index.len());
         self.note_arrivals(first, &changes, received);
@@ -319,6 +450,16 @@ impl Writer {
             self.committed.send_replace(first + changed - 1);
         }
         Ok(())
+    }
+
+    /// Whoever asked for it, a transaction that failed for good is the last one of this centre.
+    fn note_end(&self, error: &Error) {
+        let over = match error {
+            Error::Fenced => Over::Fenced,
+            Error::Store(store) if store.action() == Action::Halt => Over::Halt(error.chain()),
+            _ => return,
+        };
+        self.over.send_replace(Some(over));
     }
 
     fn note_arrivals(&self, first: u64, changes: &Changes, received: &HashMap<Id, Millis>) {
@@ -351,34 +492,10 @@ impl Writer {
     }
 }
 
-/// A counter of the ledger: stage, name, how many.
-type Count = (&'static str, &'static str, i64);
-
-/// What the ledger counts beside the outcomes, which the store counts with their rows.
-fn counted(answers: &[Answer]) -> Vec<Count> {
-    let duplicates = answers.iter().filter(|answer| answer.duplicate).count();
-    let differ = answers.iter().filter(|answer| answer.content_differs).count();
-    let count = |name, number| (STAGE, name, i64::try_from(number).unwrap_or(i64::MAX));
-    vec![
-        count("signals", answers.len()),
-        count("duplicate", duplicates),
-        count("content_differs", differ),
-    ]
-}
-
-fn record_answers(answers: &[Answer]) {
-    let duplicates = answers.iter().filter(|answer| answer.duplicate).count();
-    metrics::record_duplicates(duplicates as u64);
-    for answer in answers.iter().filter(|answer| !answer.duplicate) {
-        metrics::record_signals(answer.outcome, 1);
-    }
-}
-
-/// When the signals that opened incidents were received.
-fn received(batch: &[Signal], answers: &[Answer]) -> HashMap<Id, Millis> {
-    let opened = batch
-        .iter()
-        .zip(answers)
-        .filter(|(_, answer)| answer.outcome == Outcome::Opened && !answer.duplicate);
-    opened.filter_map(|(signal, answer)| Some((answer.incident?, signal.received_at))).collect()
+/// What became of due clocks.
+#[derive(Default)]
+pub(crate) struct Fired {
+    pub(crate) rungs: u64,
+    /// Clocks on which the core panicked.
+    pub(crate) left_out: HashSet<Id>,
 }

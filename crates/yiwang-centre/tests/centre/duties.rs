@@ -3,6 +3,8 @@
 use crate::support::{
     ASSET, DISTRICT, Hub, OTHER_TOWN, PATIENCE, TOWN, VILLAGE, now, reason, soon, until,
 };
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
 use yiwang_centre::Error;
 use yiwang_proto::incident::v1;
 
@@ -104,6 +106,32 @@ async fn a_second_centre_waits_and_takes_over() {
     hub.send(&[hub.signal(Some(ASSET), VILLAGE)]).await;
     until(async || second.counted("ATTACHED").await == 2).await;
     assert_eq!(second.counted("duplicate").await, 0);
+    second.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_waiting_centre_says_that_it_is_not_active() {
+    let hub = Hub::new();
+    let first = hub.start("a").await;
+    let second = hub.begin("b", |_| {}).await;
+    let health = |service: &str| second.health(service.to_owned());
+    for service in ["", "yiwang.incident.v1.WatchService", "yiwang.incident.v1.UnitService"] {
+        assert_eq!(health(service).await, Ok(ServingStatus::NotServing), "{service}");
+    }
+    let desk = second.desk(TOWN);
+    let refused = desk.report(report("r-1")).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "NOT_ACTIVE"));
+    let watch = v1::WatchRequest { consumer: "screen-1".to_owned(), ..Default::default() };
+    let refused = desk.open(watch).await.err().unwrap();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "NOT_ACTIVE"));
+    assert_eq!(
+        desk.list(v1::ListIncidentsRequest::default()).await.unwrap_err().code(),
+        Code::Unavailable
+    );
+    // The same port takes calls as soon as it is its turn, from those who had asked before too.
+    first.end().await.unwrap();
+    until(async || health("").await == Ok(ServingStatus::Serving)).await;
+    desk.report(report("r-1")).await.unwrap();
     second.end().await.unwrap();
 }
 

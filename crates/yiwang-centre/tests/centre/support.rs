@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use yiwang_centre::{Config, Error, Parts};
 use yiwang_core::district::{District, FileSet};
 use yiwang_core::incident::Terms;
@@ -211,6 +214,13 @@ impl Centre {
     pub fn desk(&self, unit: &str) -> Desk {
         let header = MetadataValue::try_from(format!("Bearer {}", token_of(unit))).unwrap();
         Desk { channel: self.channel.clone(), header }
+    }
+
+    /// What health says of a service.
+    pub async fn health(&self, service: String) -> Result<ServingStatus, Code> {
+        let mut client = HealthClient::new(self.channel.clone());
+        let asked = soon(async { client.check(HealthCheckRequest { service }).await }).await;
+        asked.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
     }
 
     /// What the ledger counts of the centre under a name.

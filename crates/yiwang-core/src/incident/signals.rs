@@ -44,6 +44,16 @@ impl Session<'_> {
         }
     }
 
+    /// Rejects a signal whose outcome cannot be found: its row is kept, with the reason.
+    pub fn reject(&mut self, signal: &Signal, reason: &str) -> Answer {
+        let id = ids::incident(&signal.source, &signal.event_id);
+        let digest = digest(signal);
+        self.repeat(id, digest).unwrap_or_else(|| {
+            let Row(row) = self.row(signal, digest, Outcome::Rejected).reason(reason);
+            self.settle(id, row)
+        })
+    }
+
     /// The cases that a batch will most likely ask for, so that a store can load them at once. A
     /// hint: what it misses comes as [`Staged::Need`].
     #[must_use]
