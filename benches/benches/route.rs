@@ -30,7 +30,7 @@ const PRODUCTS: [(&str, &str); 3] = [
 
 fn message(payload: &str) -> Message<'_> {
     let (kind, path, payload) = (BodyKind::Property, "property", payload.as_bytes());
-    Message { kind, path, payload, received_at: NOW }
+    Message { kind, path, payload, received_at: Some(NOW) }
 }
 
 fn decode(c: &mut Criterion) {

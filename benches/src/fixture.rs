@@ -220,7 +220,7 @@ mod tests {
         gas_message(1, now, 40.5, &mut gas);
         for (product, payload, values) in [("nd-01", &station, 6), ("gas-01", &gas, 2)] {
             let (kind, path) = (BodyKind::Property, "property");
-            let message = Message { kind, path, payload, received_at: now };
+            let message = Message { kind, path, payload, received_at: Some(now) };
             let mut samples = Samples::default();
             let product = shared.registry().product(product).unwrap();
             product.decode(&message, &mut Scratch::default(), &mut samples).unwrap();

@@ -147,6 +147,16 @@ impl<'s> Intake<'s> {
         }
     }
 
+    /// Forgets what was read of the message.
+    pub(crate) fn begin_again(&mut self) {
+        self.out.clear();
+        self.work.groups.clear();
+        self.work.own_times.clear();
+        (self.first, self.first_bad) = (None, None);
+        (self.dropped, self.count) = (0, 0);
+        self.begin();
+    }
+
     /// A finding that quarantines the message in both modes.
     pub(crate) fn refuse(&mut self, place: Place, wrong: Wrong) {
         self.first.get_or_insert(Finding { place, wrong });
@@ -201,6 +211,12 @@ impl<'s> Intake<'s> {
             self.refuse(Place::Body("values"), Wrong::TooMany(VALUES_MAX));
         }
         self.count <= VALUES_MAX
+    }
+
+    /// Marks properties of the open group as seen, each once.
+    #[inline]
+    pub(crate) fn see_all(&mut self, properties: Bits) {
+        self.seen = properties;
     }
 
     /// Marks a property of the open group as seen; a second value for it is refused.

@@ -59,7 +59,7 @@ fn decode_at(product: &Product, path: &str, body: &[u8], rx: i64) -> Read {
         _ => BodyKind::Event,
     };
     let mut samples = Samples::default();
-    let message = Message { kind, path, payload: body, received_at: rx };
+    let message = Message { kind, path, payload: body, received_at: Some(rx) };
     let result = product.decode(&message, &mut Scratch::default(), &mut samples);
     Read { result, samples }
 }

@@ -72,7 +72,7 @@ fn steady_state_does_not_allocate() {
         \x12\x0f\x0a\x04list\x18\x07\x20\x16\x82\x01\x02\x01\xff\
         \x12\x0c\x0a\x04note\x20\x0c\x7a\x02ok\x18\x01";
     let message =
-        |kind, path, payload| Message { kind, path, payload, received_at: 1_795_399_200_000 };
+        |kind, path, payload| Message { kind, path, payload, received_at: Some(1_795_399_200_000) };
     let messages = [
         (&radar, message(BodyKind::Property, "property", native.as_slice())),
         (&radar, message(BodyKind::Property, "property", batch)),

@@ -174,7 +174,7 @@ impl Bench {
                     "status" => BodyKind::Other,
                     _ => BodyKind::Event,
                 };
-                let message = Message { kind, path, payload, received_at: RX };
+                let message = Message { kind, path, payload, received_at: Some(RX) };
                 let result = product.decode(&message, &mut self.scratch, &mut self.samples);
                 let mut fresh = Samples::default();
                 let again = product.decode(&message, &mut Scratch::default(), &mut fresh);

@@ -47,7 +47,7 @@ type Decoded = Result<(Header, Samples), (QuarantineReason, String)>;
 
 fn decode(product: &Product, payload: &[u8]) -> Decoded {
     let mut samples = Samples::default();
-    let message = Message { kind: BodyKind::Raw, path: "raw", payload, received_at: RX };
+    let message = Message { kind: BodyKind::Raw, path: "raw", payload, received_at: Some(RX) };
     product
         .decode(&message, &mut Scratch::default(), &mut samples)
         .map(|header| (header, samples))

@@ -50,11 +50,11 @@ fn shipped_registry() {
             registry.devices.iter().filter(|device| registry.product_of(device).key == product.key);
         assert_eq!(of.count(), 80, "{}", product.key);
     }
+    let district = registry.district.as_deref().expect("loaded with one");
     for (at, device) in registry.devices.iter().enumerate() {
         let (number, found) = registry.device(&device.key).expect("indexed");
         assert_eq!((number.0 as usize, &found.key), (at, &device.key));
-        let asset =
-            registry.district.asset(device.asset.as_deref().expect("an asset")).expect("known");
+        let asset = district.asset(device.asset.as_deref().expect("an asset")).expect("known");
         assert_eq!(Some(device.place.deepest()), asset.place.as_ref());
         assert_eq!(device.point, asset.point);
         assert_eq!(device.lifecycle, Lifecycle::InService);

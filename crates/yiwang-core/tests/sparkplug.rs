@@ -103,7 +103,7 @@ fn read(
     }
     let mut samples = Samples::default();
     let message =
-        Message { kind: BodyKind::Raw, path: topic, payload, received_at: 1_795_415_500_000 };
+        Message { kind: BodyKind::Raw, path: topic, payload, received_at: Some(1_795_415_500_000) };
     product
         .decode_in(Some(session), &message, &mut Scratch::default(), &mut samples)
         .map_err(|fault| fault.reason)?;

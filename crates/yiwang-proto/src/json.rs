@@ -80,6 +80,7 @@ fn reading(reading: &v1::Reading) -> Value {
             "grid": area.grid,
         }))),
         "asset": reading.asset,
+        "labels": reading.labels,
     }))
 }
 
@@ -214,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::wire::{
-        DeviceFields, DeviceText, ReadingHead, ReadingWriter, WireValue, write_tick,
+        DeviceFields, DeviceText, ReadingHead, ReadingWriter, ValueKey, WireValue, write_tick,
     };
 
     #[test]
@@ -225,9 +226,10 @@ mod tests {
             ReadingHead { id: Id(1), raw: Id(2), time: 7, received_at: 8, flags: Flags::LATE };
         let mut out = Vec::new();
         let mut writer = ReadingWriter::new(&head, &DeviceFields::new(&text), &mut out);
-        writer.value("lel", WireValue::Double(1.5), Quality::Good, Flags(0));
-        writer.value("lel", WireValue::Int(-2), Quality::Bad, Flags::OUT_OF_RANGE);
-        writer.value("info", WireValue::Json("{\"a\":1}"), Quality::Good, Flags(0));
+        let (lel, info) = (ValueKey::new("lel"), ValueKey::new("info"));
+        writer.value(&lel, WireValue::Double(1.5), Quality::Good, Flags(0));
+        writer.value(&lel, WireValue::Int(-2), Quality::Bad, Flags::OUT_OF_RANGE);
+        writer.value(&info, WireValue::Json("{\"a\":1}"), Quality::Good, Flags(0));
         let read = record("readings", b"gas-01/G-1", &out).unwrap();
         assert_eq!(read["id"], "00000000000000000000000000000001");
         assert_eq!(read["flags"], json!(["LATE"]));

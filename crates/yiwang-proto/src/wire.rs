@@ -128,6 +128,8 @@ pub struct DeviceText<'a> {
     pub area: [&'a str; 5],
     /// Asset id, or empty.
     pub asset: &'a str,
+    /// What else is known of the device, by name; no name twice.
+    pub labels: &'a [(&'a str, &'a str)],
 }
 
 impl DeviceFields {
@@ -144,6 +146,13 @@ impl DeviceFields {
         }
         write_bytes(10, &area, &mut out);
         write_text(11, text.asset, &mut out);
+        let mut entry = Vec::new();
+        for (name, value) in text.labels {
+            entry.clear();
+            write_text(1, name, &mut entry);
+            write_text(2, value, &mut entry);
+            write_present(12, &entry, &mut out);
+        }
         Self(out)
     }
 }
@@ -198,19 +207,27 @@ impl<'a> ReadingWriter<'a> {
     }
 
     /// Adds a value.
-    pub fn value(
-        &mut self,
-        identifier: &str,
-        value: WireValue<'_>,
-        quality: Quality,
-        flags: Flags,
-    ) {
+    #[inline]
+    pub fn value(&mut self, key: &ValueKey, value: WireValue<'_>, quality: Quality, flags: Flags) {
+        if let WireValue::Double(double) = value
+            && quality == Quality::Good
+            && flags.0 == 0
+        {
+            self.out.extend_from_slice(&key.double);
+            self.out.extend_from_slice(&double.to_le_bytes());
+            self.out.extend_from_slice(&GOOD);
+            return;
+        }
+        self.any_value(key, value, quality, flags);
+    }
+
+    fn any_value(&mut self, key: &ValueKey, value: WireValue<'_>, quality: Quality, flags: Flags) {
         let out = &mut *self.out;
         out.push(7 << 3 | LENGTH);
-        let body = value_length(identifier, value, flags);
+        let body = key.name.len() + value_length(value, flags);
         write_varint(body as u64, out);
         let begin = out.len();
-        write_text(1, identifier, out);
+        out.extend_from_slice(&key.name);
         match value {
             WireValue::Bool(v) => out.extend_from_slice(&[2 << 3 | VARINT, u8::from(v)]),
             WireValue::Int(v) => {
@@ -238,9 +255,35 @@ impl<'a> ReadingWriter<'a> {
     }
 }
 
-fn value_length(identifier: &str, value: WireValue<'_>, flags: Flags) -> usize {
+/// The quality of most values.
+const GOOD: [u8; 2] = [8 << 3 | VARINT, quality_to_wire(Quality::Good) as u8];
+
+/// The name of a value as it is written: the same in each reading, so encoded once.
+#[derive(Clone, Debug, Default)]
+pub struct ValueKey {
+    name: Box<[u8]>,
+    /// All of a good number without flags that stands before the number.
+    double: Box<[u8]>,
+}
+
+impl ValueKey {
+    /// Encodes it.
+    #[must_use]
+    pub fn new(identifier: &str) -> Self {
+        let mut name = Vec::new();
+        write_text(1, identifier, &mut name);
+        let mut double = vec![7 << 3 | LENGTH];
+        let number = value_length(WireValue::Double(0.0), Flags::default());
+        write_varint((name.len() + number) as u64, &mut double);
+        double.extend_from_slice(&name);
+        double.push(4 << 3 | FIXED64);
+        Self { name: name.into(), double: double.into() }
+    }
+}
+
+/// Bytes of a value without its name.
+fn value_length(value: WireValue<'_>, flags: Flags) -> usize {
     let text = |text: &str| 1 + varint_length(text.len() as u64) + text.len();
-    let name = if identifier.is_empty() { 0 } else { text(identifier) };
     let value = match value {
         WireValue::Bool(_) => 2,
         WireValue::Int(v) => 1 + varint_length(zigzag(v)),
@@ -249,7 +292,7 @@ fn value_length(identifier: &str, value: WireValue<'_>, flags: Flags) -> usize {
         WireValue::Date(v) => 1 + varint_length(v as u64),
     };
     let flags = if flags.0 == 0 { 0 } else { 1 + varint_length(u64::from(flags.0)) };
-    name + value + 2 + flags
+    value + 2 + flags
 }
 
 const fn quality_to_wire(quality: Quality) -> u64 {

@@ -7,7 +7,7 @@ use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::sample::{Flags, Quality};
 use yiwang_proto::record::v1;
 use yiwang_proto::wire::{
-    DeviceFields, DeviceText, RawRecord, ReadingHead, ReadingWriter, WireValue, read_raw,
+    DeviceFields, DeviceText, RawRecord, ReadingHead, ReadingWriter, ValueKey, WireValue, read_raw,
     write_raw, write_tick,
 };
 
@@ -37,14 +37,10 @@ fn generated_value() -> impl Strategy<Value = v1::Value> {
         "[\\[\\]{}0-9]{0,20}".prop_map(v1::value::Kind::JsonValue),
         any::<i64>().prop_map(v1::value::Kind::DateValue),
     ];
-    ("[a-zA-Z]{0,50}", kind, 1..=4_i32, any::<u32>()).prop_map(
-        |(identifier, kind, quality, flags)| v1::Value {
-            identifier,
-            kind: Some(kind),
-            quality,
-            flags,
-        },
-    )
+    let flags = prop_oneof![Just(0_u32), any::<u32>()];
+    ("[a-zA-Z]{0,50}", kind, 1..=4_i32, flags).prop_map(|(identifier, kind, quality, flags)| {
+        v1::Value { identifier, kind: Some(kind), quality, flags }
+    })
 }
 
 fn wire_value(value: &v1::Value) -> WireValue<'_> {
@@ -86,13 +82,15 @@ proptest! {
             codec_hash: Id(7),
             area: ["310118", "310118001", "310118001-S1", "310118001001", ""],
             asset: "gas-0001",
+            labels: &[("town", "夏阳"), ("empty", "")],
         };
         let head = ReadingHead { id: Id(id), raw: Id(!id), time, received_at: 5, flags: Flags(flags) };
         let mut out = Vec::new();
         let mut writer = ReadingWriter::new(&head, &DeviceFields::new(&text), &mut out);
         for value in &values {
             let quality = QUALITIES[value.quality as usize - 1];
-            writer.value(&value.identifier, wire_value(value), quality, Flags(value.flags));
+            let key = ValueKey::new(&value.identifier);
+            writer.value(&key, wire_value(value), quality, Flags(value.flags));
         }
         let read = v1::Reading::decode(&out[..]).unwrap();
         prop_assert_eq!(read.values, values);
@@ -100,6 +98,7 @@ proptest! {
         prop_assert_eq!((read.time, read.received_at, read.flags), (time, 5, flags));
         prop_assert_eq!(read.area.unwrap().village, "310118001001");
         prop_assert_eq!((&*read.device, &*read.asset), ("gas-01/G-0001", "gas-0001"));
+        prop_assert_eq!((&*read.labels["town"], &*read.labels["empty"]), ("夏阳", ""));
     }
 
     #[test]

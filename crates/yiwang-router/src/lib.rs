@@ -12,6 +12,7 @@ mod handle;
 pub mod metrics;
 mod outputs;
 mod partition;
+pub mod readings;
 mod work;
 
 use std::sync::Arc;

@@ -5,13 +5,12 @@
 use yiwang_core::ids::{Id, key_hash};
 use yiwang_core::record::Signal;
 use yiwang_core::route::{Quarantined, Reading, Sink};
-use yiwang_core::sample::{Sampled, Value};
-use yiwang_core::thing::Product;
 use yiwang_log::{Batch, Log, Route, TopicId};
-use yiwang_proto::wire::{DeviceFields, DeviceText, ReadingHead, ReadingWriter, WireValue};
+use yiwang_proto::wire::{DeviceFields, DeviceText};
 use yiwang_proto::{QuarantineNote, quarantine_to_bytes, signal_to_bytes};
 
 use crate::Error;
+use crate::readings::{Names, version};
 
 /// The topics that the router writes.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +41,7 @@ pub(crate) struct Outputs {
     config: Option<Id>,
     /// By device number of the registry in force.
     devices: Vec<Option<Box<Heard>>>,
+    names: Names,
 }
 
 /// What is the same for all records of a device.
@@ -52,13 +52,15 @@ struct Heard {
 
 impl Outputs {
     pub(crate) fn new(topics: Topics, cloud_events: bool) -> Self {
-        Self { topics, cloud_events, batch: Batch::new(), config: None, devices: Vec::new() }
+        let names = Names::default();
+        Self { topics, cloud_events, batch: Batch::new(), config: None, devices: Vec::new(), names }
     }
 
     /// What follows was routed under this configuration: another registry numbers devices anew.
     pub(crate) fn under(&mut self, config: Id) {
         if self.config != Some(config) {
             self.devices.clear();
+            self.names.clear();
             self.config = Some(config);
         }
     }
@@ -98,47 +100,18 @@ impl Heard {
             codec_hash: reading.product.codec_hash,
             area: area.each_ref().map(|unit| unit.as_deref().unwrap_or_default()),
             asset: reading.device.asset.as_deref().unwrap_or_default(),
+            labels: &[],
         });
         Self { hash: key_hash(&reading.device.key), fields }
-    }
-}
-
-fn version(product: &Product) -> String {
-    format!("{}@{}", product.key, product.version)
-}
-
-fn value_of<'a>(reading: &Reading<'a>, sampled: &Sampled) -> WireValue<'a> {
-    match sampled.value {
-        Value::Bool(value) => WireValue::Bool(value),
-        Value::Int(value) => WireValue::Int(value),
-        Value::Float(value) => WireValue::Double(value),
-        Value::Enum(_) => WireValue::Text(reading.word(sampled).unwrap_or_default()),
-        Value::Date(value) => WireValue::Date(value),
-        Value::Text(span) => WireValue::Text(reading.samples.text_at(span)),
-        Value::Json(span) => WireValue::Json(reading.samples.text_at(span)),
     }
 }
 
 impl Sink for Outputs {
     fn reading(&mut self, reading: &Reading<'_>) {
         self.heard(reading);
-        let Self { topics, cloud_events, batch, devices, .. } = self;
+        let Self { topics, cloud_events, batch, devices, names, .. } = self;
         let Some(Some(heard)) = devices.get(reading.device_no.0 as usize) else { return };
-        let head = ReadingHead {
-            id: reading.id,
-            raw: reading.raw,
-            time: reading.t,
-            received_at: reading.received_at,
-            flags: reading.flags,
-        };
-        let encode = |out: &mut Vec<u8>| {
-            let mut writer = ReadingWriter::new(&head, &heard.fields, out);
-            for sampled in reading.values {
-                let value = value_of(reading, sampled);
-                let name = reading.identifier(sampled);
-                writer.value(name, value, sampled.quality, sampled.flags);
-            }
-        };
+        let encode = |out: &mut Vec<u8>| names.encode(reading, &heard.fields, out);
         let route = Route::Key { hash: heard.hash };
         let key = reading.device.key.as_bytes();
         if !*cloud_events {

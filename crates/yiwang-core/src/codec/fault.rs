@@ -14,6 +14,8 @@ use crate::validate::{Finding, Place, Wrong};
 pub(crate) enum Cause<'p> {
     /// `up/raw` for a product without codec.
     NoCodec,
+    /// A native body for a product that takes none.
+    NotNative,
     /// An event that is not in the model.
     NoEvent(&'p str),
     /// No JSON, or JSON beyond a limit.
@@ -52,6 +54,11 @@ impl Cause<'_> {
                 QuarantineReason::Codec,
                 String::new(),
                 String::from("body: expected a codec for up/raw in the product file, found none"),
+            ),
+            Self::NotNative => (
+                QuarantineReason::Codec,
+                String::new(),
+                String::from("body: expected up/raw by access.dialects, found a native body"),
             ),
             Self::NoEvent(name) => (
                 QuarantineReason::Schema,

@@ -196,6 +196,33 @@ impl<'a> Cursor<'a> {
         matches
     }
 
+    /// What was not read yet.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Passes over bytes that were looked at in the rest.
+    #[inline]
+    pub(crate) fn pass(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// Whether everything was read, to the last byte.
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    /// Takes exactly these bytes where they stand next.
+    #[inline]
+    pub(crate) fn takes(&mut self, bytes: &str) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let matches = rest.starts_with(bytes.as_bytes());
+        self.at += if matches { bytes.len() } else { 0 };
+        matches
+    }
+
     /// A string; the quote stands next.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Break> {

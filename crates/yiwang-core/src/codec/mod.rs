@@ -19,6 +19,9 @@ pub(crate) mod pack;
 pub(crate) mod plan;
 pub(crate) mod proto;
 pub(crate) mod protobuf;
+mod shape;
+#[cfg(test)]
+mod shape_tests;
 pub mod sparkplug;
 mod typed;
 pub(crate) mod value;
@@ -30,10 +33,12 @@ use crate::validate::{Clock, Intake, Policy, Workspace};
 
 use binary::Binary;
 use fault::Cause;
+use json::{Break, Cursor};
 use mapped::Mapped;
 use native::Native;
 use plan::Plan;
 use protobuf::Protobuf;
+use shape::{Conversions, Shape, push_shape};
 use sparkplug::{Metrics, Payload, Refused, Session, Topic};
 use value::Convert;
 
@@ -43,6 +48,7 @@ pub struct Codec {
     pub(crate) properties: Plan,
     pub(crate) events: Vec<Plan>,
     pub(crate) native: Convert,
+    native_shapes: Vec<Shape>,
     pub(crate) program: Program,
 }
 
@@ -71,8 +77,8 @@ pub struct Message<'a> {
     pub path: &'a str,
     /// The bytes.
     pub payload: &'a [u8],
-    /// When the hub received it.
-    pub received_at: Millis,
+    /// When the hub received it; `None` for a body from a file, which takes its own device time for it.
+    pub received_at: Option<Millis>,
 }
 
 /// What a message says beside its values.
@@ -88,6 +94,8 @@ pub struct Header {
     pub event: Option<u16>,
     /// The device the payload names, in [`Samples::text`]; compare it with the session's.
     pub device: Option<Span>,
+    /// Device time of the body, as sent.
+    pub time: Option<Millis>,
     /// Values that were left out by `unknown: drop`.
     pub dropped: u32,
 }
@@ -145,6 +153,25 @@ pub(crate) struct Fields {
     pub(crate) ack: bool,
     pub(crate) backfill: bool,
     pub(crate) device: Option<Span>,
+}
+
+impl Codec {
+    /// Compiled lists of properties, without a codec for `up/raw` yet.
+    pub(crate) fn new(properties: Plan, events: Vec<Plan>) -> Self {
+        Self { properties, events, ..Self::default() }
+    }
+
+    /// Bodies often look like this one: `raw` on `up/raw`, otherwise native ones.
+    pub(crate) fn expect_like(&mut self, body: &str, raw: bool) {
+        match &mut self.program {
+            Program::Mapped(mapped) if raw => mapped.expect_like(body, &self.properties),
+            _ if raw => {}
+            _ => {
+                let shape = native::shape_of(body, &self.properties, &self.native);
+                push_shape(&mut self.native_shapes, shape);
+            }
+        }
+    }
 }
 
 impl Product {
@@ -206,7 +233,7 @@ impl Product {
         }
         let clock = Clock {
             policy: self.time,
-            received_at: message.received_at,
+            received_at: message.received_at.or(fields.ts).unwrap_or_default(),
             body: fields.ts,
             backfill: fields.backfill,
         };
@@ -221,6 +248,7 @@ impl Product {
             verdict_wanted: fields.ack,
             event,
             device: fields.device,
+            time: fields.ts,
             dropped: intake.dropped,
         })
     }
@@ -252,8 +280,23 @@ impl Product {
                     .and_then(|payload| metrics.read(&topic, &payload, session, intake))
                     .map_err(Cause::Sparkplug)
             }
-            _ => Native::read(message.payload, intake, &self.codec.native, event)
-                .map_err(Cause::Json),
+            _ if !self.access.takes_native() => Err(Cause::NotNative),
+            _ => self.read_native(message.payload, intake, event).map_err(Cause::Json),
+        }
+    }
+
+    fn read_native(
+        &self,
+        payload: &[u8],
+        intake: &mut Intake<'_>,
+        event: bool,
+    ) -> Result<Fields, Break> {
+        let Codec { native, native_shapes, .. } = &self.codec;
+        let cursor = Cursor::new(payload)?;
+        let shapes = if event { &[] } else { native_shapes.as_slice() };
+        match shape::read_any(shapes, &cursor, intake, Conversions::Native(native)) {
+            Some(fields) => Ok(fields),
+            None => Native::read(cursor, intake, native, event),
         }
     }
 
@@ -271,6 +314,7 @@ impl Header {
             verdict_wanted: false,
             event: None,
             device: None,
+            time: None,
             dropped: 0,
         }
     }

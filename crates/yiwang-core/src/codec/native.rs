@@ -5,6 +5,9 @@
 
 use super::Fields;
 use super::json::{Break, Cursor, KEYS_MAX, Text};
+use super::mapped::{Mapped, Target};
+use super::plan::Plan;
+use super::shape::{Conversions, Shape};
 use super::value::{Convert, read, read_envelope};
 use crate::record::Millis;
 use crate::sample::Span;
@@ -36,12 +39,11 @@ pub(crate) struct Native<'a, 'i, 's> {
 impl<'a, 'i, 's> Native<'a, 'i, 's> {
     /// Reads a body; the values lie in the intake, in groups.
     pub(crate) fn read(
-        payload: &'a [u8],
+        cursor: Cursor<'a>,
         intake: &'i mut Intake<'s>,
         convert: &'i Convert,
         event: bool,
     ) -> Result<Fields, Break> {
-        let cursor = Cursor::new(payload)?;
         let fields = Fields::default();
         let mut native =
             Self { cursor, intake, convert, fields, seen: 0, wrapped: false, bare: None };
@@ -352,6 +354,24 @@ impl<'a, 'i, 's> Native<'a, 'i, 's> {
         self.intake.refuse(Place::Body(name), Wrong::Type { expected, found });
         Ok(())
     }
+}
+
+/// The shape of a body with `params`, if it is of a simple kind.
+pub(crate) fn shape_of(body: &str, plan: &Plan, convert: &Convert) -> Option<Shape> {
+    let mut tree = Mapped::new(1);
+    let fields = [
+        ("/boot", Target::Boot),
+        ("/seq", Target::Sequence),
+        ("/id", Target::Id),
+        ("/ts", Target::Time),
+    ];
+    for (pointer, target) in fields {
+        tree.add(pointer, target).ok()?;
+    }
+    for (index, check) in (0..).zip(&plan.checks) {
+        tree.add(&format!("/params/{}", check.name), Target::Property(index)).ok()?;
+    }
+    tree.shape_of(body, plan, Conversions::Native(convert), true)
 }
 
 /// Index into [`RESERVED`].

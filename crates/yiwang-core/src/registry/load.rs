@@ -29,7 +29,7 @@ pub(super) fn load(files: &FileSet, district: Arc<District>) -> (Option<Registry
         builder.add(placed.row);
     }
     let Builder { devices, secrets, .. } = builder;
-    (Some(Registry::new(epoch, district, products, devices, secrets)), problems)
+    (Some(Registry::new(epoch, Some(district), products, devices, secrets)), problems)
 }
 
 fn load_products(

@@ -7,7 +7,9 @@
 mod load;
 mod row;
 mod secret;
+mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 
+use crate::calendar::Calendar;
 use crate::district::{AreaPath, District, FileSet, UnitId};
 use crate::ids::Id;
 use crate::problem::Problem;
@@ -153,8 +156,8 @@ impl Lifecycle {
 pub struct Registry {
     /// Hash of the canonical content: products, devices, district; secrets left out.
     pub epoch: Id,
-    /// The district the devices stand in.
-    pub district: Arc<District>,
+    /// The district the devices stand in; `None` for a plain list of names.
+    pub district: Option<Arc<District>>,
     /// In the order of their keys.
     pub products: Vec<Arc<Product>>,
     /// In the order of their keys.
@@ -183,7 +186,7 @@ impl Registry {
 
     fn new(
         epoch: Id,
-        district: Arc<District>,
+        district: Option<Arc<District>>,
         products: Vec<Arc<Product>>,
         devices: Vec<Device>,
         secrets: Vec<(DeviceNo, Secret)>,
@@ -195,6 +198,13 @@ impl Registry {
             index.insert_unique(hash(&number), number, hash);
         }
         Self { epoch, district, products, devices, secrets, index, hasher }
+    }
+
+    /// The calendars that rules may name.
+    #[must_use]
+    pub fn calendars(&self) -> &BTreeMap<Arc<str>, Arc<Calendar>> {
+        const NONE: &BTreeMap<Arc<str>, Arc<Calendar>> = &BTreeMap::new();
+        self.district.as_deref().map_or(NONE, District::calendars)
     }
 
     /// The device with this key.
@@ -229,7 +239,7 @@ impl Registry {
     pub fn maintainer(&self, device: &Device) -> Option<UnitId> {
         let own = device.extra.as_ref().and_then(|extra| extra.maintainer_unit.clone());
         own.or_else(|| {
-            let asset = self.district.asset(device.asset.as_deref()?)?;
+            let asset = self.district.as_ref()?.asset(device.asset.as_deref()?)?;
             asset.maintainer_unit.clone()
         })
     }

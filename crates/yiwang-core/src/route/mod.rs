@@ -4,6 +4,7 @@
 //! with the same ids, so a crash is answered by a replay. Time is that of records and ticks. Retry the append of what
 //! came out, never the step: a step that ran has marked ids as seen.
 
+mod batch;
 pub mod bytes;
 mod change;
 mod counters;
@@ -45,6 +46,14 @@ pub struct Place {
 pub enum Input<'a> {
     /// Bytes of a device.
     Raw(Raw<'a>),
+    /// Bytes that name their device themselves, by the product's `codec.device`, and stand for the moment they tell:
+    /// a line of a file. What `raw` says of device and time is not read.
+    Named {
+        /// Number of the product in the registry.
+        product: u16,
+        /// The bytes.
+        raw: Raw<'a>,
+    },
     /// A gateway's heartbeat.
     Tick {
         /// When, ms UTC.
@@ -118,6 +127,8 @@ pub struct Reading<'a> {
     pub received_at: Millis,
     /// Flags of the whole set.
     pub flags: Flags,
+    /// Whether the condition of any alarm rule is true on these values, be an alarm raised or not.
+    pub alarming: bool,
     /// The values.
     pub values: &'a [Sampled],
     /// The arena of their texts.

@@ -27,7 +27,7 @@ impl Shared {
         let mut problems = Vec::new();
         let mut rules = Vec::with_capacity(registry.products.len());
         for product in &registry.products {
-            let (set, found) = RuleSet::compile(product, registry.district.calendars());
+            let (set, found) = RuleSet::compile(product, registry.calendars());
             problems.extend(found);
             let Some(set) = set else { continue };
             vectors::check(product, &set, &mut problems);
@@ -53,6 +53,11 @@ impl Shared {
     /// What products want to know of changes, by product number.
     pub(super) fn checks(&self) -> &[Checks] {
         &self.checks
+    }
+
+    /// Reads the memory of a device that the step will read; the answer says nothing.
+    pub(super) fn touch(&self, no: DeviceNo) -> usize {
+        self.registry.at(no).map_or(0, |device| usize::from(device.product))
     }
 
     /// A device with its product and rules; `None` only for a number of another registry.

@@ -21,14 +21,27 @@ pub(super) const DOWN_MS: Millis = 30_000;
 /// After that, for this long, only samples move timers.
 pub(super) const SETTLE_MS: Millis = 120_000;
 
-/// Reused memory of a worker: nothing in it outlives a record.
+/// Reused memory of a worker: nothing in it outlives a batch.
 #[derive(Debug, Default)]
 pub struct Workspace {
     pub(super) scratch: Scratch,
     pub(super) samples: Samples,
+    /// The samples of records in a chunk that were decoded before their turn.
+    pub(super) arenas: Vec<Samples>,
+    pub(super) key: String,
     pub(super) emitted: Vec<Emitted>,
     pub(super) due: Vec<(Millis, u32)>,
     pub(super) pack: Pack,
+}
+
+impl Workspace {
+    /// Exchanges the samples with those of a place in the chunk.
+    pub(super) fn swap_arena(&mut self, at: usize) {
+        if self.arenas.len() <= at {
+            self.arenas.resize_with(at + 1, Samples::default);
+        }
+        std::mem::swap(&mut self.samples, &mut self.arenas[at]);
+    }
 }
 
 /// What is remembered of one device.
@@ -126,6 +139,12 @@ impl PartitionState {
         if is_tick {
             self.last_tick = self.clock;
         }
+    }
+
+    /// Reads what the step will read of a device, so that a chunk waits for memory once and not device by device.
+    pub(super) fn touch(&self, no: DeviceNo) -> usize {
+        let place = self.places.get(no.0 as usize).map_or(usize::MAX, |place| *place as usize);
+        self.devices.get(place).map_or(0, |device| device.rules.touch())
     }
 
     /// The state of a device, made when first heard.

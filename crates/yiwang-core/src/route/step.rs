@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::batch::Prepared;
 use super::shared::{Routed, Shared};
 use super::state::{PartitionState, Workspace};
 use super::window::Seen;
@@ -22,32 +23,24 @@ const OUR_TIME: u32 =
     Flags::NO_TIME.0 | Flags::CLOCK_UNSET.0 | Flags::CLOCK_AHEAD.0 | Flags::CLOCK_BEHIND.0;
 
 impl PartitionState {
-    /// Routes the records of one batch in order.
-    pub fn route_batch<'a>(
-        &mut self,
-        shared: &Shared,
-        (epoch, partition): (u32, u16),
-        records: impl Iterator<Item = (u64, Input<'a>)>,
-        work: &mut Workspace,
-        sink: &mut dyn Sink,
-    ) {
-        for (seq, input) in records {
-            self.route(shared, Place { epoch, partition, seq }, &input, work, sink);
-        }
-    }
-
-    /// Routes one record.
-    pub fn route(
+    /// Routes one record whose device was looked up.
+    pub(super) fn route_prepared(
         &mut self,
         shared: &Shared,
         place: Place,
-        input: &Input<'_>,
+        (input, prepared): (&Input<'_>, Prepared),
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
         let fate = match *input {
             Input::Tick { received_at } => self.tick(shared, received_at, work, sink),
-            Input::Raw(raw) => self.route_raw(shared, place, &raw, work, sink),
+            Input::Raw(raw) => {
+                self.advance(raw.received_at, false);
+                self.route_raw(shared, place, (&raw, prepared), work, sink)
+            }
+            Input::Named { raw, .. } => {
+                self.route_named(shared, place, (raw, prepared), work, sink)
+            }
             Input::Unreadable { key, bytes } => {
                 let raw = Raw {
                     device: key,
@@ -68,17 +61,38 @@ impl PartitionState {
         fate
     }
 
+    /// The device and the time are those of the body; without them there is nobody to ask about.
+    fn route_named(
+        &mut self,
+        shared: &Shared,
+        place: Place,
+        (raw, mut prepared): (Raw<'_>, Prepared),
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) -> Fate {
+        let time = prepared.decoded.as_ref().and_then(|decoded| decoded.as_ref().ok()?.time);
+        let received_at = time.or(self.clock()).unwrap_or_default();
+        self.advance(received_at, false);
+        let device = prepared.device.and_then(|no| shared.registry().at(no));
+        let raw = Raw { device: device.map_or("", |device| &device.key), received_at, ..raw };
+        if let Some(Err(fault)) = prepared.decoded.take_if(|decoded| decoded.is_err()) {
+            let about = About { raw: &raw, id: by_place(place), product: None };
+            return quarantine(&about, fault.reason, &fault.detail, sink);
+        }
+        self.route_raw(shared, place, (&raw, prepared), work, sink)
+    }
+
     fn route_raw(
         &mut self,
         shared: &Shared,
         place: Place,
-        raw: &Raw<'_>,
+        (raw, prepared): (&Raw<'_>, Prepared),
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
-        self.advance(raw.received_at, false);
-        let unknown = About { raw, id: by_place(place), product: None };
-        let Some((no, _)) = shared.registry().device(raw.device) else {
+        let unnamed = by_place(place);
+        let unknown = About { raw, id: unnamed, product: None };
+        let Some(no) = prepared.device else {
             let detail = "device is not registered";
             return quarantine(&unknown, QuarantineReason::UnknownDevice, detail, sink);
         };
@@ -89,12 +103,16 @@ impl PartitionState {
         if let Some(fate) = bar(&routed, &unknown, sink) {
             return fate;
         }
+        if let Some(decoded) = prepared.decoded {
+            work.swap_arena(prepared.at);
+            return self.route_decoded(&routed, (raw, unnamed), decoded, work, sink);
+        }
         if raw.kind != BodyKind::Property
             && let Some(fate) = self.route_parts(shared, place, (raw, &routed), work, sink)
         {
             return fate;
         }
-        self.route_known(&routed, raw, unknown.id, work, sink)
+        self.route_known(&routed, raw, unnamed, work, sink)
     }
 
     /// Routes a message of a device that may speak; `unnamed` is its id if it has none of its own.
@@ -106,7 +124,19 @@ impl PartitionState {
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
-        let decoded = decode(routed.product, raw, work);
+        let decoded = decode(routed.product, raw, Some(raw.received_at), work);
+        self.route_decoded(routed, (raw, unnamed), decoded, work, sink)
+    }
+
+    /// Routes a message whose samples lie in the workspace.
+    fn route_decoded(
+        &mut self,
+        routed: &Routed<'_>,
+        (raw, unnamed): (&Raw<'_>, Id),
+        decoded: Decoded,
+        work: &mut Workspace,
+        sink: &mut dyn Sink,
+    ) -> Fate {
         let (identity, backfill) = match &decoded {
             Ok(header) => (header.identity, header.backfill),
             Err(fault) => (fault.identity, false),
@@ -141,6 +171,9 @@ impl PartitionState {
         id: Id,
         backfill: bool,
     ) -> Option<Fate> {
+        if identity == MessageId::Place {
+            return None;
+        }
         let clock = self.clock;
         let window = &mut self.devices.get_mut(at)?.window;
         let digest = xxhash_rust::xxh3::xxh3_64(raw.payload) as u32;
@@ -161,7 +194,7 @@ impl PartitionState {
         }
     }
 
-    /// Readings by time, then signals by time and rule.
+    /// Readings and signals by time. Their ids count the readings first, then the signals that samples gave birth to.
     fn apply(
         &mut self,
         at: usize,
@@ -177,13 +210,26 @@ impl PartitionState {
             self.counters.signals += event_signals(routed, event, (raw, id), samples, sink);
             return;
         }
-        if let Some(device) = self.devices.get_mut(at).filter(|_| event.is_none()) {
+        let Some(device) = self.devices.get_mut(at) else { return };
+        if event.is_none() {
             routed.checks.judge(&mut device.latest, samples);
         }
+        let cx = routed.context();
         let count = samples.sets.len() as u64;
+        let mut next = count;
         for (index, set) in (0..).zip(&samples.sets) {
+            let reading = ids::output(id, index);
+            let values = samples.values_of(set);
+            let mut alarming = false;
+            emitted.clear();
+            if event.is_none() {
+                let ours = set.flags.0 & OUR_TIME != 0;
+                let mark = Mark { t: set.t, raw: if ours { id } else { Id(0) } };
+                let sample = Sample { mark, rx: raw.received_at, values };
+                alarming = device.rules.sample(&cx, &sample, emitted);
+            }
             sink.reading(&Reading {
-                id: ids::output(id, index),
+                id: reading,
                 raw: id,
                 device_no: routed.no,
                 device: routed.device,
@@ -192,30 +238,19 @@ impl PartitionState {
                 t: set.t,
                 received_at: raw.received_at,
                 flags: set.flags,
-                values: samples.values_of(set),
+                alarming,
+                values,
                 samples,
             });
-        }
-        self.counters.readings += count;
-        if event.is_some() {
-            return;
-        }
-        let cx = routed.context();
-        let Some(device) = self.devices.get_mut(at) else { return };
-        let mut next = count;
-        for (index, set) in (0..).zip(&samples.sets) {
-            let ours = set.flags.0 & OUR_TIME != 0;
-            let mark = Mark { t: set.t, raw: if ours { id } else { Id(0) } };
-            let values = samples.values_of(set);
-            emitted.clear();
-            device.rules.sample(&cx, &Sample { mark, rx: raw.received_at, values }, emitted);
             if !emitted.is_empty() {
-                let reading = ids::output(id, index);
                 let cause = Cause { received_at: raw.received_at, raw: Some((id, reading)) };
                 self.counters.signals += emit(routed, &cause, &mut next, emitted, sink);
             }
         }
-        self.wake(at, &cx);
+        self.counters.readings += count;
+        if event.is_none() {
+            self.wake(at, &cx);
+        }
     }
 }
 
@@ -250,19 +285,23 @@ pub(super) fn quarantine(
 }
 
 /// Why a record does not decode.
-struct Fault {
+pub(super) struct Fault {
     reason: QuarantineReason,
     detail: String,
     identity: MessageId,
 }
 
-fn decode(product: &Product, raw: &Raw<'_>, work: &mut Workspace) -> Result<Header, Fault> {
-    let message = Message {
-        kind: raw.kind,
-        path: raw.path,
-        payload: raw.payload,
-        received_at: raw.received_at,
-    };
+/// What a record says; its samples lie in the workspace.
+pub(super) type Decoded = Result<Header, Fault>;
+
+/// Decodes into the workspace; `received_at` is `None` for bytes that stand for the moment they tell.
+pub(super) fn decode(
+    product: &Product,
+    raw: &Raw<'_>,
+    received_at: Option<Millis>,
+    work: &mut Workspace,
+) -> Decoded {
+    let message = Message { kind: raw.kind, path: raw.path, payload: raw.payload, received_at };
     let Workspace { scratch, samples, .. } = work;
     // Unwind safe: after a panic the working memory is thrown away and nothing else was touched.
     let decoded = catch_unwind(AssertUnwindSafe(|| product.decode(&message, scratch, samples)));
@@ -272,7 +311,7 @@ fn decode(product: &Product, raw: &Raw<'_>, work: &mut Workspace) -> Result<Head
             Err(Fault { reason: fault.reason, detail: fault.detail, identity: fault.identity })
         }
         Err(_) => {
-            *work = Workspace::default();
+            (*scratch, *samples) = Default::default();
             let (reason, detail) = (QuarantineReason::Codec, "panic in the codec".to_owned());
             Err(Fault { reason, detail, identity: MessageId::Place })
         }

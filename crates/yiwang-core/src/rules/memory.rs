@@ -81,6 +81,11 @@ impl Memory {
         }
     }
 
+    /// Reads the memory that a sample will read; the answer says nothing.
+    pub(super) fn touch(&self) -> usize {
+        self.slots.first().map_or(0, |slot| slot.t as usize)
+    }
+
     /// Takes the valid values of one instant that rules read; gives the bits of the slots written.
     pub(super) fn take(&mut self, rules: &RuleSet, t: Millis, values: &[Sampled]) -> u128 {
         each(rules, values, |slot, value| {

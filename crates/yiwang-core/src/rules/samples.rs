@@ -22,11 +22,25 @@ pub struct Sample<'a> {
     pub values: &'a [Sampled],
 }
 
+/// What a set did to the rules.
+struct Stepped {
+    /// Whether any state was looked at.
+    changed: bool,
+    /// Whether any condition is true.
+    alarming: bool,
+}
+
 impl DeviceRules {
-    /// Runs one set through the rules. Sets of one record come in ascending time.
-    pub fn sample(&mut self, cx: &Context<'_>, sample: &Sample<'_>, out: &mut Vec<Emitted>) {
+    /// Runs one set through the rules; whether the condition of any is true on it, be an alarm raised or not. Sets of
+    /// one record come in ascending time.
+    pub fn sample(
+        &mut self,
+        cx: &Context<'_>,
+        sample: &Sample<'_>,
+        out: &mut Vec<Emitted>,
+    ) -> bool {
         if !sample.values.iter().any(is_valid) {
-            return;
+            return false;
         }
         let t = sample.mark.t;
         if t < self.newest.t {
@@ -39,7 +53,7 @@ impl DeviceRules {
         let lag = sample.rx.saturating_sub(t);
         self.lag = lag.max(-cx.clock_skew).min(cx.late_after.max(-cx.clock_skew));
         let touched = self.memory.take(cx.rules, t, sample.values);
-        let changed = self.step_all(cx, sample.mark, touched, out);
+        let Stepped { changed, alarming } = self.step_all(cx, sample.mark, touched, out);
         if changed {
             self.entries.retain(|entry| !entry.is_blank());
             self.find_next(cx);
@@ -47,18 +61,19 @@ impl DeviceRules {
         if self.next <= t {
             self.run_timers(cx, t, out);
         }
+        alarming
     }
 
-    /// Every rule that the sample is one for; whether any state was looked at.
+    /// Every rule that the sample is one for.
     fn step_all(
         &mut self,
         cx: &Context<'_>,
         mark: Mark,
         touched: u128,
         out: &mut Vec<Emitted>,
-    ) -> bool {
+    ) -> Stepped {
         let mut at = 0;
-        let mut changed = false;
+        let mut stepped = Stepped { changed: false, alarming: false };
         for (index, rule) in cx.rules.rules.iter().enumerate() {
             while self.entries.get(at).is_some_and(|entry| usize::from(entry.rule) < index) {
                 at += 1;
@@ -68,6 +83,7 @@ impl DeviceRules {
             }
             let moment = Moment { cx: *cx, rule, memory: &self.memory, t: mark.t };
             let holds = moment.holds();
+            stepped.alarming |= holds;
             let known = self.entries.get(at).is_some_and(|entry| usize::from(entry.rule) == index);
             if !known {
                 if !holds {
@@ -75,29 +91,31 @@ impl DeviceRules {
                 }
                 self.entries.insert(at, Entry::new(index as u16, rule.steps.len(), rule.base));
             }
-            changed = true;
+            stepped.changed = true;
             if let Some(entry) = self.entries.get_mut(at) {
                 moment.sample(entry, mark, holds, out);
             }
         }
-        changed
+        stepped
     }
 
-    /// A set below the newest time: history, but for the rules that say otherwise.
-    fn late(&mut self, cx: &Context<'_>, sample: &Sample<'_>, out: &mut Vec<Emitted>) {
+    /// A set below the newest time: history, but for the rules that say otherwise. Whether any condition is true on it.
+    fn late(&mut self, cx: &Context<'_>, sample: &Sample<'_>, out: &mut Vec<Emitted>) -> bool {
         self.memory.take_late(cx.rules, sample.mark.t, sample.values);
-        if !cx.rules.rules.iter().any(|rule| rule.raises_late) {
-            return;
-        }
         // Only what the set itself says: newer values are not of its time. Rare, so it may allocate.
         let mut memory = Memory::new(cx.rules);
         let touched = memory.take(cx.rules, sample.mark.t, sample.values);
         let newest = self.newest.t;
+        let mut alarming = false;
         for (index, rule) in cx.rules.rules.iter().enumerate() {
-            if !rule.raises_late || rule.mask & touched == 0 || rule.hold != Hold::None {
+            if rule.mask & touched == 0 {
                 continue;
             }
             let moment = Moment { cx: *cx, rule, memory: &memory, t: sample.mark.t };
+            alarming |= moment.holds();
+            if !rule.raises_late || rule.hold != Hold::None {
+                continue;
+            }
             let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);
             if self.entries.get(at).is_none_or(|entry| usize::from(entry.rule) != index) {
                 let entry = Entry::new(index as u16, rule.steps.len(), rule.base);
@@ -109,5 +127,6 @@ impl DeviceRules {
             }
         }
         self.entries.retain(|entry| !entry.is_blank());
+        alarming
     }
 }

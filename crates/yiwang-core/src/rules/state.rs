@@ -265,6 +265,12 @@ impl DeviceRules {
         }
     }
 
+    /// Reads the memory that a sample will read; the answer says nothing.
+    #[must_use]
+    pub(crate) fn touch(&self) -> usize {
+        self.memory.touch() ^ self.entries.len()
+    }
+
     /// Time of the newest in-order sample; `None` before the first.
     #[must_use]
     pub fn newest(&self) -> Option<Millis> {

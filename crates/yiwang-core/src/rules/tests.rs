@@ -153,9 +153,9 @@ impl Hub {
         Self { rules, device, state, listening_since: 0, held: false, out, ids }
     }
 
-    pub(super) fn run(
+    pub(super) fn run<R>(
         &mut self,
-        step: impl FnOnce(&mut DeviceRules, &Context<'_>, &mut Vec<Emitted>),
+        step: impl FnOnce(&mut DeviceRules, &Context<'_>, &mut Vec<Emitted>) -> R,
     ) {
         let cx = Context {
             rules: &self.rules,

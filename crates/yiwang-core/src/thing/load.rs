@@ -42,11 +42,13 @@ fn read(report: &mut Report<'_>, root: &Node, file: &str) -> Product {
     }
     let profile = read_profile(report, &mut top, file);
     let access = read_access(report, &mut top);
+    report.takes_native = access.takes_native();
     let properties = load_properties::list(report, &mut top, "properties");
     let events = load_properties::events(report, &mut top);
     let services = load_properties::services(report, &mut top);
     let attributes = read_attributes(report, &mut top);
-    let codec = load_codec::read(report, &mut top, &properties, &events, &access);
+    let mut codec = load_codec::read(report, &mut top, &properties, &events, &access);
+    vectors::teach(root, &mut codec);
     let time = read_time(report, &mut top);
     let (strict, unknown) = read_validation(report, &mut top);
     let liveness = read_liveness(report, &mut top);

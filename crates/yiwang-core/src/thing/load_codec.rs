@@ -21,12 +21,8 @@ pub(super) fn read(
     events: &[EventModel],
     access: &Access,
 ) -> Codec {
-    let mut codec = Codec {
-        properties: Plan::new(properties),
-        events: events.iter().map(|event| Plan::new(&event.outputs)).collect(),
-        native: Convert::default(),
-        program: Program::None,
-    };
+    let outputs = events.iter().map(|event| Plan::new(&event.outputs)).collect();
+    let mut codec = Codec::new(Plan::new(properties), outputs);
     let Some(node) = top.get("codec") else { return codec };
     let mut section = Section::open(report, node, "codec");
     let kind =

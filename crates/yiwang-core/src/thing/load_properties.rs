@@ -57,14 +57,14 @@ pub(super) fn duplicate(report: &mut Report<'_>, line: u32, what: &str, identifi
     );
 }
 
-/// The identifier of an entry: well formed and not a name of the body.
+/// The identifier of an entry: well formed and, where there are native bodies, not one of their names.
 pub(super) fn identifier(report: &mut Report<'_>, section: &mut Section<'_>) -> Box<str> {
     let identifier = section.text(report, "identifier");
     let mut bytes = identifier.bytes();
     let formed = identifier.len() <= 50
         && bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if RESERVED.contains(&identifier.as_str()) {
+    if report.takes_native && RESERVED.contains(&identifier.as_str()) {
         report.error(
             "RESERVED_NAME",
             section.line,

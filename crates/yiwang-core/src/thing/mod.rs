@@ -135,7 +135,7 @@ pub enum NodeType {
 pub struct Access {
     /// Accepted proofs of identity.
     pub auth: Vec<Auth>,
-    /// Accepted dialects; `native` unless stated.
+    /// Accepted dialects; `native` unless stated. `raw` alone: only `up/raw`, as the codec reads it.
     pub dialects: Vec<String>,
     /// The preferred message identity.
     pub identity: IdentityKind,
@@ -143,6 +143,14 @@ pub struct Access {
     pub lanes: Vec<String>,
     /// Whether it sleeps between reports.
     pub sleepy: bool,
+}
+
+impl Access {
+    /// Whether native bodies are taken: those of a device, or what a dialect is mapped to.
+    #[must_use]
+    pub fn takes_native(&self) -> bool {
+        self.dialects.iter().any(|dialect| dialect != "raw")
+    }
 }
 
 /// A proof of identity at CONNECT.

@@ -192,12 +192,14 @@ pub(crate) struct Report<'f> {
     file: &'f str,
     /// Found so far.
     pub(crate) problems: Vec<Problem>,
+    /// Whether the product takes native bodies, whose names no property may have.
+    pub(crate) takes_native: bool,
 }
 
 impl<'f> Report<'f> {
     /// Without a problem yet.
     pub(crate) fn new(file: &'f str) -> Self {
-        Self { file, problems: Vec::new() }
+        Self { file, problems: Vec::new(), takes_native: true }
     }
 
     /// Adds an error.

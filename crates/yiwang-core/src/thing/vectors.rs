@@ -7,20 +7,40 @@
 use super::load_codec::hex;
 use super::node::{Data, Node, Report, Section, number};
 use super::{DataType, Product, rule_vectors};
-use crate::codec::{Header, Message, Program, Scratch};
+use crate::codec::{Codec, Header, Message, Program, Scratch};
 use crate::record::{BodyKind, Millis};
 use crate::sample::{Flags, PropertyRef, Sampled, Samples, Value};
 
 /// The time of reception unless a vector says another: 2026-11-23 10:00:00 +08:00.
 const RECEIVED_AT: Millis = 1_795_399_200_000;
 
+/// Shows a codec how the product's bodies usually look.
+pub(super) fn teach(root: &Node, codec: &mut Codec) {
+    for test in vectors(root) {
+        let topic = test.entry("topic").and_then(Node::scalar);
+        let raw = match topic.as_deref() {
+            None => !matches!(codec.program, Program::None),
+            Some("raw") => true,
+            Some("property") => false,
+            Some(_) => continue,
+        };
+        if let Some(body) = test.entry("in").and_then(Node::scalar) {
+            codec.expect_like(&body, raw);
+        }
+    }
+}
+
+fn vectors(root: &Node) -> &[Node] {
+    match root.entry("tests") {
+        Some(Node { data: Data::List(tests), .. }) => tests,
+        _ => &[],
+    }
+}
+
 /// Runs the vectors of a checked product.
 pub(super) fn run(report: &mut Report<'_>, product: &Product, root: &Node) {
-    let tests = match root.entry("tests") {
-        Some(Node { data: Data::List(tests), .. }) => tests.as_slice(),
-        _ => &[],
-    };
-    let tests: Vec<&Node> = tests.iter().filter(|test| !rule_vectors::is_one(test)).collect();
+    let tests = vectors(root).iter().filter(|test| !rule_vectors::is_one(test));
+    let tests: Vec<&Node> = tests.collect();
     if tests.is_empty() && !matches!(product.codec.program, Program::None) {
         report.error(
             "NO_VECTOR",
@@ -69,7 +89,7 @@ fn run_one(
         _ => BodyKind::Event,
     };
     let received_at = rx.unwrap_or(RECEIVED_AT);
-    let message = Message { kind, path, payload: &payload, received_at };
+    let message = Message { kind, path, payload: &payload, received_at: Some(received_at) };
     let result = product.decode(&message, scratch, samples);
     let got = match &result {
         Ok(header) => Ok(Decoded { product, header, samples }),

@@ -102,6 +102,12 @@ pub struct Reading {
     pub area: ::core::option::Option<Area>,
     #[prost(string, tag = "11")]
     pub asset: ::prost::alloc::string::String,
+    /// What else is known of the device, by the name of the list's column.
+    #[prost(map = "string, string", tag = "12")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Something that may need a person. Topic `signals`, key `pk/dn`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
