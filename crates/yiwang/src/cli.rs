@@ -103,6 +103,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Route the lines of a file through the real path: decode, validate, look up, apply alarm rules, write.
+    ///
+    /// Reads standard input, one body a line, of one product; the device is named in the body (`codec.device`), and a
+    /// line is taken to be received at its own device time. Ends with one JSON line on standard error: `invalid` (what
+    /// would be quarantined), `alarm` (the condition of some alarm rule is true on the values), `normal`, and the
+    /// `bytes` of all outputs.
+    Route(RouteArgs),
     /// Check district, products, devices and configuration; list every problem.
     Check {
         #[command(flatten)]
@@ -139,6 +146,41 @@ pub enum Command {
         #[command(subcommand)]
         command: LogCommand,
     },
+}
+
+/// What `route` can be told.
+#[derive(Args, Debug, Clone)]
+pub struct RouteArgs {
+    /// Product file.
+    #[arg(long, value_name = "FILE.thing.yaml")]
+    pub product: PathBuf,
+    /// Table of devices as CSV with a header: the first column is the device's name, the others are copied into every
+    /// output, as numbers where all cells of a column are whole numbers.
+    #[arg(long, value_name = "FILE.csv")]
+    pub devices: PathBuf,
+    /// What to make of a reading: JSON lines, length-delimited `yiwang.record.v1.Reading`, or nothing.
+    #[arg(long, value_enum, default_value_t = RouteOutput::Json)]
+    pub out: RouteOutput,
+    /// Where readings without alarm go; nowhere without it.
+    #[arg(long, value_name = "FILE")]
+    pub normal: Option<PathBuf>,
+    /// Where readings with alarm go.
+    #[arg(long, value_name = "FILE")]
+    pub alarm: Option<PathBuf>,
+    /// Where lines go that cannot be normalised, as they came.
+    #[arg(long, value_name = "FILE")]
+    pub invalid: Option<PathBuf>,
+}
+
+/// The forms of `route`'s outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RouteOutput {
+    /// One object a line: properties by identifier, then the columns of the table.
+    Json,
+    /// Each message after its length as a varint.
+    Protobuf,
+    /// Nothing is made and nothing written; counting only.
+    Blackhole,
 }
 
 /// Commands about tokens.

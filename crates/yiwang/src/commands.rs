@@ -2,6 +2,7 @@
 
 mod demo;
 mod inspect;
+mod route;
 mod tokens;
 mod watch;
 
@@ -47,6 +48,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Watch { config, unit, target, token_file, json } => {
             watch::run(&config, &unit, target, token_file, json).await.map(|()| ExitCode::SUCCESS)
         }
+        Command::Route(args) => route::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Check { config, json } => inspect::check(&config, json),
         Command::Config { config } => {
             print!("{}", Config::load(&config)?.to_toml()?);

@@ -1,0 +1,98 @@
+//! `yiwang route`: lines of a file through the real path, without log and network.
+//!
+//! Owns reading lines and counting what became of them. Thing model, codec, device table and rules are loaded at run
+//! time and the step is the router's own; nothing about any input is compiled in.
+
+mod lines;
+mod outputs;
+mod table;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+use yiwang_core::problem::{Problem, Severity};
+use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_core::registry::Registry;
+use yiwang_core::route::{Input, PartitionState, Shared, Workspace};
+use yiwang_core::thing::Product;
+
+use crate::cli::RouteArgs;
+use crate::exit::Failure;
+use lines::Lines;
+use outputs::Outputs;
+use table::Table;
+
+/// The only product of a run.
+const PRODUCT: u16 = 0;
+
+/// Routes standard input to its end.
+///
+/// # Errors
+/// [`Failure::Config`] for a product or table with a problem; otherwise what cannot be read or written.
+pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
+    let product = Arc::new(load_product(args)?);
+    let table = Table::load(&args.devices)?;
+    let registry = Registry::of_names(Arc::clone(&product), table.names()).map_err(|row| {
+        let name = table.names().nth(row).unwrap_or_default();
+        let file = args.devices.display();
+        Failure::Config(format!("{file}: device `{name}` stands twice; remove one of its rows"))
+    })?;
+    let (shared, problems) = Shared::new(Arc::new(registry));
+    let shared = shared.ok_or_else(|| Failure::Config(list(&problems)))?;
+    let mut outputs = Outputs::open(args, &product, &table)?;
+    let mut state = PartitionState::new(&shared);
+    let mut work = Workspace::default();
+    let mut lines = Lines::new(std::io::stdin().lock());
+    let mut seq = 0;
+    while let Some(block) = lines.next_block()? {
+        let records = block.map(|line| {
+            seq += 1;
+            (seq, Input::Named { product: PRODUCT, raw: raw(line) })
+        });
+        state.route_batch(&shared, (0, 0), records, &mut work, &mut outputs);
+        outputs.drain()?;
+    }
+    outputs.finish()?;
+    let counts = outputs.counts();
+    let mut line = json!({
+        "invalid": counts.invalid, "alarm": counts.alarm, "normal": counts.normal,
+        "bytes": counts.bytes,
+    });
+    // A product with message ids recognises repeats; they are lines too.
+    let (duplicate, rejected) =
+        (state.counters().duplicate, state.counters().rejected.iter().sum::<u64>());
+    for (name, count) in [("duplicate", duplicate), ("rejected", rejected)] {
+        if count > 0 {
+            line[name] = json!(count);
+        }
+    }
+    writeln!(std::io::stderr().lock(), "{line}").context("failed to write to standard error")
+}
+
+fn raw(payload: &[u8]) -> Raw<'_> {
+    Raw {
+        device: "",
+        lane: Lane::Subscribe,
+        kind: BodyKind::Raw,
+        path: "raw",
+        listener: "file",
+        peer: "",
+        received_at: 0,
+        payload,
+    }
+}
+
+fn load_product(args: &RouteArgs) -> anyhow::Result<Product> {
+    let file = args.product.display().to_string();
+    let text = std::fs::read_to_string(&args.product)
+        .map_err(|error| Failure::Unavailable(format!("failed to read {file}: {error}")))?;
+    let (product, problems) = Product::load(&file, &text);
+    product.ok_or_else(|| Failure::Config(list(&problems)).into())
+}
+
+fn list(problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    errors.map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

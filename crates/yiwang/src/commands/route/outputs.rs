@@ -1,0 +1,297 @@
+//! Where the readings of `route` go: three files, each reading written once, straight from the step's borrowed values.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use yiwang_core::record::Signal;
+use yiwang_core::route::{Quarantined, Reading, Sink};
+use yiwang_core::sample::{PropertyRef, Sampled, Value};
+use yiwang_core::thing::Product;
+use yiwang_proto::wire::{DeviceFields, DeviceText};
+use yiwang_router::readings::{Names, version};
+
+use super::table::Table;
+use crate::cli::{RouteArgs, RouteOutput};
+use crate::exit::Failure;
+
+/// What is held back of a file before it is written.
+const BLOCK_BYTES: usize = 1 << 18;
+
+/// What became of the lines.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Lines that would be quarantined.
+    pub invalid: u64,
+    /// Readings with a true alarm condition.
+    pub alarm: u64,
+    /// Readings without.
+    pub normal: u64,
+    /// Bytes of all outputs.
+    pub bytes: u64,
+}
+
+/// The outputs of a run.
+pub struct Outputs {
+    form: Form,
+    normal: Output,
+    alarm: Output,
+    invalid: Output,
+    counts: Counts,
+}
+
+/// How readings are written.
+enum Form {
+    Json(Json),
+    Protobuf(Protobuf),
+    Blackhole,
+}
+
+/// One file, or nowhere.
+struct Output {
+    file: Option<(File, PathBuf)>,
+    block: Vec<u8>,
+}
+
+impl Outputs {
+    /// Makes the files.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if one cannot be made.
+    pub fn open(args: &RouteArgs, product: &Product, table: &Table) -> anyhow::Result<Self> {
+        Ok(Self {
+            form: match args.out {
+                RouteOutput::Json => Form::Json(Json::new(product, table)),
+                RouteOutput::Protobuf => Form::Protobuf(Protobuf::new(product, table)),
+                RouteOutput::Blackhole => Form::Blackhole,
+            },
+            normal: Output::open(args.normal.as_ref())?,
+            alarm: Output::open(args.alarm.as_ref())?,
+            invalid: Output::open(args.invalid.as_ref())?,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Writes what has gathered, where it is much.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn drain(&mut self) -> anyhow::Result<()> {
+        self.write(BLOCK_BYTES)
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        self.write(1)
+    }
+
+    /// What became of the lines so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn write(&mut self, bytes_min: usize) -> anyhow::Result<()> {
+        for output in [&mut self.normal, &mut self.alarm, &mut self.invalid] {
+            if output.block.len() >= bytes_min {
+                self.counts.bytes += output.block.len() as u64;
+                output.write()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Output {
+    fn open(path: Option<&PathBuf>) -> anyhow::Result<Self> {
+        let file = match path {
+            Some(path) => {
+                let made = File::create(path).map_err(|error| {
+                    Failure::Unavailable(format!("failed to make {}: {error}", path.display()))
+                })?;
+                Some((made, path.clone()))
+            }
+            None => None,
+        };
+        Ok(Self { file, block: Vec::new() })
+    }
+
+    fn write(&mut self) -> anyhow::Result<()> {
+        if let Some((file, path)) = &mut self.file {
+            file.write_all(&self.block)
+                .with_context(|| format!("failed to write {}", path.display()))?;
+        }
+        self.block.clear();
+        Ok(())
+    }
+}
+
+impl Sink for Outputs {
+    fn reading(&mut self, reading: &Reading<'_>) {
+        let (output, count) = match reading.alarming {
+            true => (&mut self.alarm, &mut self.counts.alarm),
+            false => (&mut self.normal, &mut self.counts.normal),
+        };
+        *count += 1;
+        match &mut self.form {
+            Form::Json(json) => json.write(reading, &mut output.block),
+            Form::Protobuf(protobuf) => protobuf.write(reading, &mut output.block),
+            Form::Blackhole => {}
+        }
+    }
+
+    fn signal(&mut self, _: &Signal) {}
+
+    fn quarantine(&mut self, row: &Quarantined<'_>) {
+        self.counts.invalid += 1;
+        if !matches!(self.form, Form::Blackhole) {
+            self.invalid.block.extend_from_slice(row.raw.payload);
+            self.invalid.block.push(b'\n');
+        }
+    }
+}
+
+/// Pieces of bytes by number.
+#[derive(Default)]
+struct Pieces {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    fn at(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+}
+
+/// JSON lines.
+struct Json {
+    /// `"name":` with a comma before it, by property.
+    names: Vec<Box<[u8]>>,
+    /// The cells of each device with their names, and the end of the object.
+    devices: Pieces,
+}
+
+impl Json {
+    fn new(product: &Product, table: &Table) -> Self {
+        let name = |text: &str| {
+            let mut name = vec![b','];
+            json_text(text, &mut name);
+            name.push(b':');
+            name.into_boxed_slice()
+        };
+        let columns: Vec<_> = table.columns.iter().map(|column| name(column)).collect();
+        let mut devices = Pieces::default();
+        for row in table.rows() {
+            for ((column, numeric), cell) in columns.iter().zip(&table.numeric).zip(row) {
+                devices.bytes.extend_from_slice(column);
+                match numeric {
+                    true => devices.bytes.extend_from_slice(cell.as_bytes()),
+                    false => json_text(cell, &mut devices.bytes),
+                }
+            }
+            devices.bytes.extend_from_slice(b"}\n");
+            devices.end();
+        }
+        let properties = product.properties.iter();
+        let names = properties.map(|property| name(&property.identifier)).collect();
+        Self { names, devices }
+    }
+
+    fn write(&self, reading: &Reading<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        for sampled in reading.values {
+            match sampled.property {
+                PropertyRef::Known(property) if reading.event.is_none() => {
+                    out.extend_from_slice(&self.names[usize::from(property)]);
+                }
+                _ => {
+                    out.push(b',');
+                    json_text(reading.identifier(sampled), out);
+                    out.push(b':');
+                }
+            }
+            json_value(reading, sampled, out);
+        }
+        out.extend_from_slice(self.devices.at(reading.device_no.0 as usize));
+        // The first member has no comma before it: its place takes the brace.
+        out[start] = b'{';
+    }
+}
+
+fn json_value(reading: &Reading<'_>, sampled: &Sampled, out: &mut Vec<u8>) {
+    match sampled.value {
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(number) | Value::Date(number) => {
+            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+        Value::Float(number) => {
+            out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+        }
+        Value::Enum(_) => json_text(reading.word(sampled).unwrap_or_default(), out),
+        Value::Text(span) => json_text(reading.samples.text_at(span), out),
+        Value::Json(span) => out.extend_from_slice(reading.samples.text_at(span).as_bytes()),
+    }
+}
+
+/// A text as JSON; most need no escape.
+fn json_text(text: &str, out: &mut Vec<u8>) {
+    let plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if plain {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        let written = serde_json::to_writer(&mut *out, text);
+        debug_assert!(written.is_ok(), "a vector takes any text");
+    }
+}
+
+/// Length-delimited records of topic `readings`.
+struct Protobuf {
+    names: Names,
+    devices: Vec<DeviceFields>,
+    record: Vec<u8>,
+}
+
+impl Protobuf {
+    fn new(product: &Product, table: &Table) -> Self {
+        let product_version = version(product);
+        let device = |row: &csv::StringRecord| {
+            let key = format!("{}/{}", product.key, row.get(0).unwrap_or_default());
+            let columns = table.columns.iter().map(String::as_str);
+            let labels: Vec<_> = columns.zip(row).skip(1).collect();
+            DeviceFields::new(&DeviceText {
+                device: &key,
+                product_version: &product_version,
+                codec_hash: product.codec_hash,
+                labels: &labels,
+                ..DeviceText::default()
+            })
+        };
+        let devices = table.rows().map(device).collect();
+        Self { names: Names::default(), devices, record: Vec::new() }
+    }
+
+    fn write(&mut self, reading: &Reading<'_>, out: &mut Vec<u8>) {
+        self.record.clear();
+        let device = &self.devices[reading.device_no.0 as usize];
+        self.names.encode(reading, device, &mut self.record);
+        let mut length = self.record.len();
+        while length >= 0x80 {
+            out.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.extend_from_slice(&self.record);
+    }
+}
