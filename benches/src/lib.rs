@@ -9,3 +9,5 @@ pub mod fixture;
 pub mod log_append;
 pub mod mqtt;
 pub mod report;
+pub mod route;
+pub mod telemetry;

@@ -54,12 +54,23 @@ pub fn median(values: &[f64]) -> f64 {
 /// Processor time (user and system) of a process and its threads so far, in seconds.
 #[must_use]
 pub fn cpu_seconds(pid: u32) -> f64 {
+    ticks(&format!("/proc/{pid}/stat"), 11)
+}
+
+/// Processor time of all children that have ended and were waited for, in seconds.
+#[must_use]
+pub fn children_cpu_seconds() -> f64 {
+    ticks("/proc/self/stat", 13)
+}
+
+/// The sum of two neighbouring times of a process, counted from the field after its name.
+fn ticks(stat: &str, first: usize) -> f64 {
     /// Ticks a second of `/proc`: fixed by the kernel's interface.
     const TICKS: f64 = 100.0;
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let text = std::fs::read_to_string(stat).unwrap_or_default();
     // The second field may hold blanks; what follows it does not.
     let after = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks = after.split(' ').skip(11).take(2).filter_map(|it| it.parse::<f64>().ok());
+    let ticks = after.split(' ').skip(first).take(2).filter_map(|it| it.parse::<f64>().ok());
     ticks.sum::<f64>() / TICKS
 }
 
