@@ -225,7 +225,7 @@ mod tests {
         let head =
             ReadingHead { id: Id(1), raw: Id(2), time: 7, received_at: 8, flags: Flags::LATE };
         let mut out = Vec::new();
-        let mut writer = ReadingWriter::new(&head, &DeviceFields::new(&text), &mut out);
+        let mut writer = ReadingWriter::new(&head, DeviceFields::new(&text).bytes(), &mut out);
         let (lel, info) = (ValueKey::new("lel"), ValueKey::new("info"));
         writer.value(&lel, WireValue::Double(1.5), Quality::Good, Flags(0));
         writer.value(&lel, WireValue::Int(-2), Quality::Bad, Flags::OUT_OF_RANGE);

@@ -113,7 +113,7 @@ fn kind(int: u64) -> Option<BodyKind> {
 
 /// What is the same for all readings of a device under one configuration: encoded once, copied into each reading.
 #[derive(Clone, Debug, Default)]
-pub struct DeviceFields(Vec<u8>);
+pub struct DeviceFields(Box<[u8]>);
 
 /// The texts of [`DeviceFields`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,24 +137,53 @@ impl DeviceFields {
     #[must_use]
     pub fn new(text: &DeviceText<'_>) -> Self {
         let mut out = Vec::new();
-        write_text(3, text.device, &mut out);
-        write_text(8, text.product_version, &mut out);
-        write_bytes(9, &text.codec_hash.to_bytes(), &mut out);
-        let mut area = Vec::new();
-        for (field, unit) in (1..).zip(text.area) {
-            write_text(field, unit, &mut area);
-        }
-        write_bytes(10, &area, &mut out);
-        write_text(11, text.asset, &mut out);
-        let mut entry = Vec::new();
-        for (name, value) in text.labels {
-            entry.clear();
-            write_text(1, name, &mut entry);
-            write_text(2, value, &mut entry);
-            write_present(12, &entry, &mut out);
-        }
-        Self(out)
+        text.encode(&mut out);
+        Self(out.into())
     }
+
+    /// The bytes, as [`ReadingWriter::new`] takes them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DeviceText<'_> {
+    /// Appends what [`DeviceFields`] hold.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        write_text(3, self.device, out);
+        write_text(8, self.product_version, out);
+        write_bytes(9, &self.codec_hash.to_bytes(), out);
+        let area = self.area.map(|unit| field_length(unit.len()));
+        if let length @ 1.. = area.iter().sum() {
+            out.push(10 << 3 | LENGTH);
+            write_varint(length as u64, out);
+            for (field, unit) in (1..).zip(self.area) {
+                write_text(field, unit, out);
+            }
+        }
+        write_text(11, self.asset, out);
+        for (name, value) in self.labels {
+            out.push(12 << 3 | LENGTH);
+            write_varint((field_length(name.len()) + field_length(value.len())) as u64, out);
+            write_text(1, name, out);
+            write_text(2, value, out);
+        }
+    }
+}
+
+/// Bytes of a field of this length with its tag; none where it is empty.
+fn field_length(length: usize) -> usize {
+    if length == 0 { 0 } else { 1 + varint_length(length as u64) + length }
+}
+
+/// Reads every line of a piece of memory, so that it is at hand when it is used; the answer says nothing.
+#[must_use]
+pub fn touch(piece: &[u8]) -> usize {
+    /// Bytes that the processor fetches at a time.
+    const LINE: usize = 64;
+    let lines = piece.iter().step_by(LINE).fold(0, |all, byte| all ^ usize::from(*byte));
+    lines ^ piece.last().map_or(0, |byte| usize::from(*byte))
 }
 
 /// The value of a property as it is written.
@@ -195,14 +224,14 @@ pub struct ReadingHead {
 }
 
 impl<'a> ReadingWriter<'a> {
-    /// Begins a reading.
-    pub fn new(head: &ReadingHead, device: &DeviceFields, out: &'a mut Vec<u8>) -> Self {
+    /// Begins a reading; `device` are the bytes of its [`DeviceFields`].
+    pub fn new(head: &ReadingHead, device: &[u8], out: &'a mut Vec<u8>) -> Self {
         write_bytes(1, &head.id.to_bytes(), out);
         write_bytes(2, &head.raw.to_bytes(), out);
         write_uint(4, head.time as u64, out);
         write_uint(5, head.received_at as u64, out);
         write_uint(6, u64::from(head.flags.0), out);
-        out.extend_from_slice(&device.0);
+        out.extend_from_slice(device);
         Self { out }
     }
 

@@ -86,7 +86,7 @@ proptest! {
         };
         let head = ReadingHead { id: Id(id), raw: Id(!id), time, received_at: 5, flags: Flags(flags) };
         let mut out = Vec::new();
-        let mut writer = ReadingWriter::new(&head, &DeviceFields::new(&text), &mut out);
+        let mut writer = ReadingWriter::new(&head, DeviceFields::new(&text).bytes(), &mut out);
         for value in &values {
             let quality = QUALITIES[value.quality as usize - 1];
             let key = ValueKey::new(&value.identifier);

@@ -1,11 +1,11 @@
 //! Readings as protobuf: what lies on topic `readings`, written straight from the step's borrowed values.
 //!
-//! Owns the encoded names of properties; what is the same for all readings of a device comes in as [`DeviceFields`].
+//! Owns the encoded names of properties; what is the same for all readings of a device comes in encoded.
 
 use yiwang_core::route::Reading;
 use yiwang_core::sample::{PropertyRef, Sampled, Value};
 use yiwang_core::thing::Product;
-use yiwang_proto::wire::{DeviceFields, ReadingHead, ReadingWriter, ValueKey, WireValue};
+use yiwang_proto::wire::{ReadingHead, ReadingWriter, ValueKey, WireValue};
 
 /// The encoded names of properties, by product number and property; made when a product is first heard.
 #[derive(Debug, Default)]
@@ -17,8 +17,10 @@ impl Names {
         self.0.clear();
     }
 
-    /// Appends the protobuf of a reading.
-    pub fn encode(&mut self, reading: &Reading<'_>, device: &DeviceFields, out: &mut Vec<u8>) {
+    /// Appends the protobuf of a reading; `device` are the bytes of its [`DeviceFields`].
+    ///
+    /// [`DeviceFields`]: yiwang_proto::wire::DeviceFields
+    pub fn encode(&mut self, reading: &Reading<'_>, device: &[u8], out: &mut Vec<u8>) {
         let product = usize::from(reading.device.product);
         if self.0.len() <= product {
             self.0.resize_with(product + 1, Vec::new);

@@ -163,8 +163,15 @@ pub struct Registry {
     /// In the order of their keys.
     pub devices: Vec<Device>,
     secrets: Vec<(DeviceNo, Secret)>,
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
     hasher: FixedState,
+}
+
+/// A device in the index: enough of its key's hash to find it without looking at the key.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    number: u32,
 }
 
 impl fmt::Debug for Registry {
@@ -192,10 +199,11 @@ impl Registry {
         secrets: Vec<(DeviceNo, Secret)>,
     ) -> Self {
         let hasher = FixedState::default();
-        let hash = |number: &u32| hasher.hash_one(&*devices[*number as usize].key);
         let mut index = HashTable::with_capacity(devices.len());
-        for number in 0..devices.len() as u32 {
-            index.insert_unique(hash(&number), number, hash);
+        for (number, device) in (0..).zip(&devices) {
+            let hash = hasher.hash_one(&*device.key);
+            let rehash = |entry: &Entry| hasher.hash_one(&*devices[entry.number as usize].key);
+            index.insert_unique(hash, Entry { hash: hash as u32, number }, rehash);
         }
         Self { epoch, district, products, devices, secrets, index, hasher }
     }
@@ -211,8 +219,24 @@ impl Registry {
     #[must_use]
     pub fn device(&self, key: &str) -> Option<(DeviceNo, &Device)> {
         let hash = self.hasher.hash_one(key);
-        let number = self.index.find(hash, |number| &*self.devices[*number as usize].key == key)?;
-        Some((DeviceNo(*number), &self.devices[*number as usize]))
+        let is_it = |entry: &Entry| &*self.devices[entry.number as usize].key == key;
+        let number = self.index.find(hash, is_it)?.number;
+        Some((DeviceNo(number), &self.devices[number as usize]))
+    }
+
+    /// The device that has this key if any has it, found without a look at the device's memory: to be confirmed by
+    /// [`Registry::is_key_of`], and looked up again if it is another one.
+    #[must_use]
+    pub(crate) fn candidate(&self, key: &str) -> Option<DeviceNo> {
+        let hash = self.hasher.hash_one(key);
+        let entry = self.index.find(hash, |entry| entry.hash == hash as u32)?;
+        Some(DeviceNo(entry.number))
+    }
+
+    /// Whether a device has this key.
+    #[must_use]
+    pub(crate) fn is_key_of(&self, number: DeviceNo, key: &str) -> bool {
+        self.at(number).is_some_and(|device| *device.key == *key)
     }
 
     /// The device with this number.

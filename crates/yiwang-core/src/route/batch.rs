@@ -3,6 +3,8 @@
 //! Owns the order of these passes, which changes nothing of what comes out: decoding and looking up depend on the
 //! configuration alone, and the state is touched record by record in the order of the log.
 
+use std::ops::Range;
+
 use super::shared::Shared;
 use super::state::{PartitionState, Workspace};
 use super::step::{Decoded, decode};
@@ -17,6 +19,8 @@ const CHUNK: usize = 64;
 pub(super) struct Prepared {
     /// The device it is from, if it is a registered one.
     pub device: Option<DeviceNo>,
+    /// Where the key that it names stands in the workspace.
+    key: Option<Range<usize>>,
     /// What it says, where its device is named in it: the samples lie in the arena of its place.
     pub decoded: Option<Decoded>,
     /// Its place in the chunk.
@@ -39,7 +43,7 @@ impl PartitionState {
             let filled = chunk.iter_mut().zip(&mut records).map(|(to, record)| *to = record);
             let count = filled.count();
             let (chunk, prepared) = (&chunk[..count], &mut prepared[..count]);
-            self.prepare(shared, chunk, prepared, work);
+            self.prepare(shared, chunk, prepared, work, sink);
             for ((seq, input), prepared) in chunk.iter().zip(prepared) {
                 let place = Place { epoch, partition, seq: *seq };
                 let prepared = std::mem::take(prepared);
@@ -61,58 +65,84 @@ impl PartitionState {
         sink: &mut dyn Sink,
     ) -> Fate {
         let mut prepared = [Prepared::default()];
-        self.prepare(shared, &[(place.seq, *input)], &mut prepared, work);
+        self.prepare(shared, &[(place.seq, *input)], &mut prepared, work, sink);
         let [prepared] = prepared;
         self.route_prepared(shared, place, (input, prepared), work, sink)
     }
 
+    /// Decodes what names its device itself, looks up all devices, and waits for their memory.
+    ///
+    /// Each pass over the chunk follows one more pointer for every record, so that the processor has many loads under
+    /// way at a time; record by record it would wait for each of them alone.
     fn prepare(
         &self,
         shared: &Shared,
         chunk: &[(u64, Input<'_>)],
         prepared: &mut [Prepared],
         work: &mut Workspace,
+        sink: &mut dyn Sink,
     ) {
+        let registry = shared.registry();
+        work.keys.clear();
         for (at, ((_, input), prepared)) in chunk.iter().zip(&mut *prepared).enumerate() {
             prepared.at = at;
-            if let Input::Named { product, raw } = input
-                && let Some(product) = shared.registry().products.get(usize::from(*product))
-            {
-                prepared.decoded = Some(decode(product, raw, None, work));
-                // Each keeps its samples until its turn.
-                work.swap_arena(at);
+            prepared.key = key(shared, input, prepared, work);
+        }
+        let Workspace { keys, numbers, .. } = work;
+        for prepared in &mut *prepared {
+            let key = prepared.key.clone().and_then(|key| keys.get(key));
+            prepared.device = key.and_then(|key| registry.candidate(key));
+        }
+        numbers.clear();
+        numbers.extend(prepared.iter().filter_map(|prepared| prepared.device));
+        self.touch(shared, numbers);
+        sink.expect(numbers);
+        for prepared in &mut *prepared {
+            let Some(key) = prepared.key.clone().and_then(|key| keys.get(key)) else { continue };
+            if prepared.device.is_some_and(|number| !registry.is_key_of(number, key)) {
+                prepared.device = registry.device(key).map(|(number, _)| number);
             }
         }
-        for ((_, input), prepared) in chunk.iter().zip(&mut *prepared) {
-            prepared.device = look_up(shared, input, prepared, work);
-        }
-        let devices = prepared.iter().filter_map(|prepared| prepared.device);
-        let touched = devices.fold(0, |all, no| all ^ shared.touch(no) ^ self.touch(no));
-        std::hint::black_box(touched);
+    }
+
+    /// Reads what the step will read of these devices; what is read says nothing.
+    fn touch(&self, shared: &Shared, numbers: &[DeviceNo]) {
+        let pass = |read: &dyn Fn(DeviceNo) -> usize| {
+            let all = numbers.iter().fold(0_usize, |all, number| all ^ read(*number));
+            std::hint::black_box(all);
+        };
+        pass(&|number| shared.touch(number));
+        pass(&|number| self.touch_place(number));
+        pass(&|number| shared.touch_key(number));
+        pass(&|number| self.touch_state(number));
+        pass(&|number| self.touch_values(number));
     }
 }
 
-/// The device that a record is from.
-fn look_up(
+/// The key of a record's device, as a range of the workspace's keys; decodes where it stands in the body.
+fn key(
     shared: &Shared,
     input: &Input<'_>,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     work: &mut Workspace,
-) -> Option<DeviceNo> {
-    let registry = shared.registry();
-    let no = match input {
-        Input::Raw(raw) => registry.device(raw.device)?.0,
-        Input::Named { product, .. } => {
-            let Some(Ok(header)) = &prepared.decoded else { return None };
-            let Workspace { arenas, key, .. } = work;
-            let name = arenas.get(prepared.at)?.text_at(header.device?);
-            key.clear();
-            key.push_str(&registry.products.get(usize::from(*product))?.key);
-            key.push('/');
-            key.push_str(name);
-            registry.device(key)?.0
+) -> Option<Range<usize>> {
+    let start = work.keys.len();
+    match input {
+        Input::Raw(raw) => work.keys.push_str(raw.device),
+        Input::Named { product, raw } => {
+            let product = shared.registry().products.get(usize::from(*product))?;
+            let decoded = prepared.decoded.insert(decode(product, raw, None, work));
+            let name = decoded.as_ref().ok().and_then(|header| header.device);
+            if let Some(name) = name {
+                work.keys.push_str(&product.key);
+                work.keys.push('/');
+                work.keys.push_str(work.samples.text_at(name));
+            }
+            // Each keeps its samples until its turn.
+            work.swap_arena(prepared.at);
+            name?;
         }
         Input::Tick { .. } | Input::Unreadable { .. } => return None,
-    };
-    Some(no)
+    }
+    Some(start..work.keys.len())
 }

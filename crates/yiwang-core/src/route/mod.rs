@@ -184,6 +184,10 @@ pub struct Quarantined<'a> {
 
 /// Where outputs go, in order; called many times for one record.
 pub trait Sink {
+    /// Readings of these devices are likely to come next: a hint that a sink may use to fetch what it keeps of them.
+    fn expect(&mut self, devices: &[DeviceNo]) {
+        let _ = devices;
+    }
     /// A reading.
     fn reading(&mut self, reading: &Reading<'_>);
     /// A signal.

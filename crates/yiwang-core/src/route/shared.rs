@@ -57,7 +57,13 @@ impl Shared {
 
     /// Reads the memory of a device that the step will read; the answer says nothing.
     pub(super) fn touch(&self, no: DeviceNo) -> usize {
-        self.registry.at(no).map_or(0, |device| usize::from(device.product))
+        self.registry.at(no).map_or(0, |device| usize::from(device.product) ^ device.key.len())
+    }
+
+    /// The same for its key.
+    pub(super) fn touch_key(&self, no: DeviceNo) -> usize {
+        let key = self.registry.at(no).and_then(|device| device.key.as_bytes().last());
+        key.map_or(0, |byte| usize::from(*byte))
     }
 
     /// A device with its product and rules; `None` only for a number of another registry.

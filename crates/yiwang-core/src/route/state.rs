@@ -28,7 +28,9 @@ pub struct Workspace {
     pub(super) samples: Samples,
     /// The samples of records in a chunk that were decoded before their turn.
     pub(super) arenas: Vec<Samples>,
-    pub(super) key: String,
+    /// The keys of a chunk's devices, one after the other, and the devices.
+    pub(super) keys: String,
+    pub(super) numbers: Vec<DeviceNo>,
     pub(super) emitted: Vec<Emitted>,
     pub(super) due: Vec<(Millis, u32)>,
     pub(super) pack: Pack,
@@ -141,10 +143,24 @@ impl PartitionState {
         }
     }
 
-    /// Reads what the step will read of a device, so that a chunk waits for memory once and not device by device.
-    pub(super) fn touch(&self, no: DeviceNo) -> usize {
-        let place = self.places.get(no.0 as usize).map_or(usize::MAX, |place| *place as usize);
-        self.devices.get(place).map_or(0, |device| device.rules.touch())
+    /// Reads where the state of a device stands; like the next two for the sake of the processor's cache alone.
+    pub(super) fn touch_place(&self, no: DeviceNo) -> usize {
+        self.places.get(no.0 as usize).map_or(0, |place| *place as usize)
+    }
+
+    /// Reads the state of a device.
+    pub(super) fn touch_state(&self, no: DeviceNo) -> usize {
+        self.state(no).map_or(0, |device| device.wake as usize ^ device.rules.touch())
+    }
+
+    /// Reads what the state of a device points to.
+    pub(super) fn touch_values(&self, no: DeviceNo) -> usize {
+        self.state(no).map_or(0, |device| device.rules.touch_values())
+    }
+
+    fn state(&self, no: DeviceNo) -> Option<&DeviceState> {
+        let place = *self.places.get(no.0 as usize)?;
+        self.devices.get(place as usize)
     }
 
     /// The state of a device, made when first heard.

@@ -265,10 +265,14 @@ impl DeviceRules {
         }
     }
 
-    /// Reads the memory that a sample will read; the answer says nothing.
-    #[must_use]
+    /// Reads what a sample will read; the answer says nothing.
     pub(crate) fn touch(&self) -> usize {
-        self.memory.touch() ^ self.entries.len()
+        self.newest.t as usize ^ self.next as usize ^ self.entries.len()
+    }
+
+    /// The same for what is pointed to.
+    pub(crate) fn touch_values(&self) -> usize {
+        self.memory.touch()
     }
 
     /// Time of the newest in-order sample; `None` before the first.

@@ -55,14 +55,15 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
         outputs.drain()?;
     }
     outputs.finish()?;
-    let counts = outputs.counts();
+    let (counts, tally) = (outputs.counts(), state.counters().clone());
+    // The process ends here: giving back the memory of every device one by one would serve nobody.
+    std::mem::forget((outputs, state, shared, table, product));
     let mut line = json!({
         "invalid": counts.invalid, "alarm": counts.alarm, "normal": counts.normal,
         "bytes": counts.bytes,
     });
     // A product with message ids recognises repeats; they are lines too.
-    let (duplicate, rejected) =
-        (state.counters().duplicate, state.counters().rejected.iter().sum::<u64>());
+    let (duplicate, rejected) = (tally.duplicate, tally.rejected.iter().sum::<u64>());
     for (name, count) in [("duplicate", duplicate), ("rejected", rejected)] {
         if count > 0 {
             line[name] = json!(count);

@@ -12,7 +12,11 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Whether all cells of a column are whole numbers.
     pub numeric: Vec<bool>,
-    rows: Vec<csv::StringRecord>,
+    /// All cells, row by row as in the file, and where each ends.
+    cells: String,
+    ends: Vec<u32>,
+    /// Rows in the order of the names.
+    order: Vec<u32>,
 }
 
 impl Table {
@@ -36,30 +40,42 @@ impl Table {
         };
         let columns: Vec<String> =
             reader.headers().map_err(wrong)?.iter().map(str::to_owned).collect();
-        let mut rows = Vec::new();
-        let mut numeric = vec![true; columns.len()];
-        for row in reader.records() {
-            let row = row.map_err(wrong)?;
-            for (numeric, cell) in numeric.iter_mut().zip(&row) {
+        let numeric = vec![true; columns.len()];
+        let (cells, ends, order) = (String::new(), Vec::new(), Vec::new());
+        let mut table = Self { columns, numeric, cells, ends, order };
+        let mut row = csv::StringRecord::new();
+        while reader.read_record(&mut row).map_err(wrong)? {
+            for (numeric, cell) in table.numeric.iter_mut().zip(&row) {
                 *numeric &= is_whole_number(cell);
+                table.cells.push_str(cell);
+                let end = u32::try_from(table.cells.len());
+                table.ends.push(end.map_err(|_| Failure::Config("larger than 4 GiB".into()))?);
             }
-            rows.push(row);
+            table.order.push(table.order.len() as u32);
         }
-        rows.sort_unstable_by(|a, b| a.get(0).cmp(&b.get(0)));
-        if rows.is_empty() {
-            numeric.fill(false);
+        let mut order = std::mem::take(&mut table.order);
+        order.sort_unstable_by(|a, b| table.cell(*a, 0).cmp(table.cell(*b, 0)));
+        if order.is_empty() {
+            table.numeric.fill(false);
         }
-        Ok(Self { columns, numeric, rows })
+        Ok(Self { order, ..table })
+    }
+
+    fn cell(&self, row: u32, column: usize) -> &str {
+        let at = row as usize * self.columns.len() + column;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.cells[start..self.ends[at] as usize]
     }
 
     /// The names of the devices.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.rows.iter().map(|row| row.get(0).unwrap_or_default())
+        self.order.iter().map(|row| self.cell(*row, 0))
     }
 
-    /// The cells of the devices, row by row.
-    pub fn rows(&self) -> impl Iterator<Item = &csv::StringRecord> {
-        self.rows.iter()
+    /// The cells of the devices, device by device.
+    pub fn rows(&self) -> impl Iterator<Item = impl Iterator<Item = &str>> {
+        let columns = self.columns.len();
+        self.order.iter().map(move |row| (0..columns).map(|column| self.cell(*row, column)))
     }
 }
 
@@ -84,7 +100,8 @@ mod tests {
         assert_eq!(table.columns, ["id", "town", "tier", "code"]);
         assert_eq!(table.numeric, [false, false, true, false]);
         assert_eq!(table.names().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(table.rows().next().and_then(|row| row.get(1)), Some("x,y"));
+        let first: Vec<_> = table.rows().next().into_iter().flatten().collect();
+        assert_eq!(first, ["a", "x,y", "-1", "1"]);
     }
 
     #[test]
