@@ -44,10 +44,8 @@ pub struct Checked {
 /// # Errors
 /// [`Failure::Config`] if a folder or file cannot be read.
 pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
-    let folders = &config.raw.district;
-    let district_files = read_folder(&config.path(&folders.folder), &["yaml", "tsv", "geojson"])?;
-    let mut device_files = read_folder(&config.path(&folders.products), &["yaml"])?;
-    device_files.extend(read_folder(&config.path(&folders.devices), &["csv"])?);
+    let (district_files, mut device_files) = read_products(config)?;
+    device_files.extend(read_folder(&config.path(&config.raw.district.devices), &["csv"])?);
 
     let (district, mut problems) = District::load(&district_files);
     let district = district.map(Arc::new);
@@ -80,6 +78,16 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
     }
     let fatal = problems.iter().any(|problem| problem.severity == Severity::Error);
     Ok(Checked { bundle: bundle.filter(|_| !fatal), counts, problems })
+}
+
+/// The texts of the district's files and of the product files.
+///
+/// # Errors
+/// [`Failure::Config`] if a folder or file cannot be read.
+pub fn read_products(config: &Config) -> anyhow::Result<(FileSet, FileSet)> {
+    let folders = &config.raw.district;
+    let district = read_folder(&config.path(&folders.folder), &["yaml", "tsv", "geojson"])?;
+    Ok((district, read_folder(&config.path(&folders.products), &["yaml"])?))
 }
 
 /// The bundle, or every problem in one error.

@@ -140,6 +140,12 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Alarm rules of product files.
+    Rule {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RuleCommand,
+    },
     /// Look into the log.
     Log {
         /// What to do with it.
@@ -193,6 +199,35 @@ pub enum TokenCommand {
         /// Unit id, e.g. 310118001.
         #[arg(long)]
         unit: String,
+    },
+}
+
+/// Commands about alarm rules.
+#[derive(Subcommand, Debug)]
+pub enum RuleCommand {
+    /// Run the rule vectors of product files and show what each rule said instead of what was expected.
+    #[command(after_help = "\
+A vector stands under `tests:` of the product file, after those of the codec:
+
+  tests:
+    - rule: high-level
+      name: ten minutes above the threshold
+      attributes: {warnLevel: 3.5}        # of the device, where they differ from the defaults
+      delay: 2s                           # from the device to us
+      steps:
+        - {at: \"10:00\", values: {level: 3.51}}      # a sample at this device time
+        - {tick: \"10:10:12\"}                        # time passes, by our clock
+        - {tick: \"11:00\", lifecycle: MAINTENANCE}   # or COMMISSIONING, IN_SERVICE
+      signals:                            # all of them, in order
+        - {kind: raise, time: \"10:10\", since: \"10:00\", severity: MAJOR}
+
+Exit codes: 0 every vector passes; 1 one fails; 3 a file does not load.")]
+    Test {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Product files; without one all configured products. Calendars are those of the configuration.
+        #[arg(value_name = "FILE.thing.yaml")]
+        files: Vec<PathBuf>,
     },
 }
 

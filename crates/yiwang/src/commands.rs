@@ -3,6 +3,7 @@
 mod demo;
 mod inspect;
 mod route;
+mod rule;
 mod tokens;
 mod watch;
 
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, ConfigArgs, FleetArgs, LogCommand, Role, TokenCommand};
+use crate::cli::{
+    Cli, Command, ConfigArgs, FleetArgs, LogCommand, Role, RuleCommand, TokenCommand,
+};
 use crate::config::Config;
 use crate::fleet::{self, Counters};
 use crate::{bundle, keys, node, telemetry};
@@ -57,6 +60,9 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ledger { config, json, target } => inspect::ledger(&config, json, target).await,
         Command::Token { command: TokenCommand::New { config, unit } } => {
             tokens::new(&config, &unit).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Rule { command: RuleCommand::Test { config, files } } => {
+            rule::test(&config, &files)
         }
         Command::Log { command: LogCommand::Read { config, topic, json: _ } } => {
             inspect::read_log(&config, &topic).await.map(|()| ExitCode::SUCCESS)
