@@ -157,3 +157,23 @@ fn a_failing_rule_vector_refuses_the_configuration() {
     let told = problems[0].to_string();
     assert!(told.contains("expected raise 2026-11-23 10:10:00"), "{told}");
 }
+
+/// Written by the program that knew version 1: at 08:00:03 a level pending, a smoke alarm and a cover that lies open.
+const OLD: &str = include_str!("snapshot-v1.hex");
+
+#[test]
+fn a_snapshot_of_version_1_goes_on() {
+    let digits: Vec<u32> = OLD.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+    let mut router = Router::new(shared());
+    router.state = PartitionState::restore(&bytes, &router.shared, &mut router.lines).unwrap();
+    assert_eq!(router.state.clock(), Some(at("08:00:03")));
+    assert_eq!(router.phase("smoke-01/S-0007", "smoke"), Phase::Firing);
+    assert_eq!(router.phase("manhole-01/M-0001", "tilt"), Phase::Firing);
+    assert!(router.lines.signals().is_empty());
+    router.restart();
+    router.ticks("08:00:04", "08:05:12");
+    let said = router.lines.signals();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].starts_with("clear 08:05:00 QUIET"), "{said:?}");
+}
