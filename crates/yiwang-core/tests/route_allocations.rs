@@ -66,16 +66,35 @@ fn folder(name: &str) -> FileSet {
     entries.map(file).collect()
 }
 
+/// Previous values, windows, a schedule and checks of changes, on a product of its own.
+const REMEMBERING: &str = r#"schema: yiwang-thing/1
+profile: {productKey: mem-01, name: 记忆, version: 1.0.0, kind: test/memory, nodeType: direct, owner: 区水务局}
+access: {auth: [signed], identity: seq}
+properties:
+  - {identifier: level, dataType: {type: double}, quality: {maxRate: 5/min, stuckAfter: 1h}}
+  - {identifier: battery, dataType: {type: double}}
+liveness: {expectEvery: 5m}
+alarms:
+  - {id: prev, when: "level - prev(level) > 9", category: flood.level, severity: {base: MINOR}}
+  - {id: mean, when: "avg(level, 10m) > 9 and rate(level, 10m) > 1", category: flood.level, severity: {base: MINOR}}
+  - {id: day, when: "level > 9 or max(battery, 1h) > 99", schedule: office-demo, category: flood.level, severity: {base: MINOR}}
+"#;
+
 fn shared(devices: usize) -> Shared {
     let (district, problems) = District::load(&folder("district"));
     let district = district.unwrap_or_else(|| panic!("{problems:?}"));
     let mut csv = "product_key,device_name,area_code\n".to_owned();
-    (0..devices).for_each(|n| csv += &format!("wl-radar-01,R-{n:05},310118001001\n"));
+    (0..devices).for_each(|n| csv += &format!("{},R-{n:05},310118001001\n", product(n)));
     let mut files = folder("products");
+    files.insert("mem-01.thing.yaml".to_owned(), REMEMBERING.to_owned());
     files.insert("devices.csv".to_owned(), csv);
     let (registry, problems) = Registry::load(&files, Arc::new(district));
     let registry = registry.unwrap_or_else(|| panic!("{problems:?}"));
     Shared::new(Arc::new(registry)).0.unwrap()
+}
+
+fn product(device: usize) -> &'static str {
+    if device.is_multiple_of(2) { "wl-radar-01" } else { "mem-01" }
 }
 
 #[test]
@@ -83,7 +102,7 @@ fn nothing_is_allocated_per_record() {
     const DEVICES: usize = 200;
     const ROUNDS: i64 = 40;
     let shared = shared(DEVICES);
-    let keys: Vec<String> = (0..DEVICES).map(|n| format!("wl-radar-01/R-{n:05}")).collect();
+    let keys: Vec<String> = (0..DEVICES).map(|n| format!("{}/R-{n:05}", product(n))).collect();
     let start = 1_795_399_200_000;
     let bodies: Vec<Vec<String>> = (0..ROUNDS)
         .map(|round| {
