@@ -140,3 +140,48 @@ pub(super) fn encode(latest: &[Latest], to: &mut Writer) {
 pub(super) fn decode(from: &mut Reader<'_>) -> Result<Vec<Latest>, Damaged> {
     from.list(|r| Ok(Latest { value: r.float()?, t: r.int()?, since: r.int()? }))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Judged over the whole history: what a value is flagged with, given every value before it as received.
+    fn slow(history: &[(Millis, f64)], (t, value): (Millis, f64), check: &Check) -> Flags {
+        let mut flags = Flags::default();
+        let mut in_order: Vec<(Millis, f64)> = Vec::new();
+        for one in history {
+            if in_order.last().is_none_or(|last| one.0 > last.0) {
+                in_order.push(*one);
+            }
+        }
+        let Some(last) = in_order.last().filter(|last| t > last.0) else { return flags };
+        if (value - last.1).abs() > check.rate_max.unwrap() * (t - last.0) as f64 {
+            flags.add(Flags::JUMP);
+        }
+        let same = in_order.iter().rev().take_while(|one| one.1 == value).last();
+        if same.is_some_and(|first| t - first.0 > check.stuck_after.unwrap()) {
+            flags.add(Flags::STUCK);
+        }
+        flags
+    }
+
+    proptest! {
+        #[test]
+        fn flags_equal_those_of_the_whole_history(
+            values in prop::collection::vec((-3..8_i64, 0..4_u8), 1..60),
+        ) {
+            let check =
+                Check { identifier: "a".into(), rate_max: Some(0.4), stuck_after: Some(9) };
+            let (mut latest, mut history, mut now) = (Latest::NONE, Vec::new(), 1_000);
+            for (ahead, value) in values {
+                let (t, value) = (now + ahead, f64::from(value));
+                now = now.max(t);
+                let flags = check.judge(&mut latest, t, value);
+                prop_assert_eq!(flags, slow(&history, (t, value), &check));
+                history.push((t, value));
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::tests::{Router, at, fixture, level, shared, shared_of};
+use super::tests::{Router, at, level, shared, shared_of};
 use super::*;
 use crate::registry::Lifecycle;
 use crate::rules::Phase;
@@ -68,6 +68,29 @@ fn what_ends_within_maintenance_is_never_told() {
     router.swap(&serving);
     assert_eq!(router.phase(DEVICE, "high-level"), Phase::Normal);
     assert!(router.lines.signals().is_empty());
+}
+
+#[test]
+fn an_alert_of_a_device_that_is_tested_is_history() {
+    use crate::record::{BodyKind, Lane, Raw};
+    for (lifecycle, word) in
+        [(Lifecycle::InService, "signal"), (Lifecycle::Commissioning, "reading")]
+    {
+        let mut router = Router::new(living(lifecycle));
+        let event = Raw {
+            device: DEVICE,
+            lane: Lane::Listen,
+            kind: BodyKind::Event,
+            path: "event/tamper",
+            listener: "mqtt",
+            peer: "127.0.0.1:5",
+            received_at: at("08:02"),
+            payload: br#"{"id":"e-1","ts":1795392120000,"params":{"tilt":12.5}}"#,
+        };
+        assert_eq!(router.input(&Input::Raw(event)), Fate::Routed);
+        assert_eq!(router.lines.0.len(), 1);
+        assert!(router.lines.0[0].starts_with(word), "{}", router.lines.0[0]);
+    }
 }
 
 /// Names of the flags of the level in the newest reading.

@@ -9,6 +9,8 @@ pub mod bytes;
 mod change;
 mod counters;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod history_tests;
 mod pack;
 mod shared;

@@ -206,7 +206,9 @@ impl PartitionState {
     ) {
         let Workspace { samples, emitted, .. } = work;
         let event = header.event.and_then(|event| routed.product.events.get(usize::from(event)));
-        if let Some(event) = event.filter(|event| event.class != EventClass::Info) {
+        // While people work on a device or test it, what it reports is history: a set of values like an info event.
+        let raises = routed.device.lifecycle.raises();
+        if let Some(event) = event.filter(|event| event.class != EventClass::Info && raises) {
             self.counters.signals += event_signals(routed, event, (raw, id), samples, sink);
             return;
         }

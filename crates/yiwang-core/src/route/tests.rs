@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::ledger::Stage;
 use crate::record::{BodyKind, Lane};
-use crate::registry::Registry;
 use crate::rules::Phase;
 
 #[path = "pack_tests.rs"]
@@ -453,56 +452,5 @@ proptest! {
             }
         }
         let _ = PartitionState::restore(&snapshot, &router.shared, &mut router.lines);
-    }
-}
-
-/// The shipped district and products, with a few devices.
-pub(super) mod fixture {
-    use std::sync::{Arc, LazyLock};
-
-    use super::*;
-    use crate::district::{District, FileSet};
-    use crate::problem::Problem;
-
-    const DEVICES: &str = "product_key,device_name,area_code
-manhole-01,M-0001,310118001001
-smoke-01,S-0007,310118001001
-wl-radar-01,R-0001,310118001001
-wl-radar-01,R-0002,310118001001
-wl-radar-01,R-0003,310118001001
-";
-
-    pub(super) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
-        let (district, problems) = District::load(&folder("district"));
-        Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
-    });
-
-    pub(super) fn folder(name: &str) -> FileSet {
-        let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-        let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-        let file = |entry: std::fs::DirEntry| {
-            let name = entry.file_name().into_string().unwrap();
-            (name, std::fs::read_to_string(entry.path()).unwrap())
-        };
-        entries.map(file).collect()
-    }
-
-    /// Text of a shipped product file.
-    pub(in crate::route) fn product(key: &str) -> String {
-        folder("products").remove(&format!("{key}.thing.yaml")).unwrap()
-    }
-
-    pub(in crate::route) fn registry(
-        edit: impl Fn(&str, String) -> String,
-    ) -> (Option<Registry>, Vec<Problem>) {
-        let mut files: FileSet = folder("products")
-            .into_iter()
-            .map(|(name, text)| {
-                let text = edit(&name, text);
-                (name, text)
-            })
-            .collect();
-        files.insert("devices.csv".to_owned(), DEVICES.to_owned());
-        Registry::load(&files, DISTRICT.clone())
     }
 }

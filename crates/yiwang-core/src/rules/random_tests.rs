@@ -110,6 +110,8 @@ enum Input {
     },
     /// Time passes by so many seconds, then a tick.
     Tick(i64),
+    /// Maintenance begins, or ends so many seconds later.
+    Maintenance(Option<i64>),
     Restart,
 }
 
@@ -119,6 +121,7 @@ fn input() -> impl Strategy<Value = Input> {
         6 => (-4..10_i64, 0..60_i64, set)
             .prop_map(|(ahead, delay, (a, b, m))| Input::Sample { ahead, delay, a, b, m }),
         3 => (1..400_i64).prop_map(Input::Tick),
+        1 => prop::option::of(0..100_i64).prop_map(Input::Maintenance),
         1 => Just(Input::Restart),
     ]
 }
@@ -182,6 +185,13 @@ proptest! {
                     hub.run(|state, cx, out| state.tick(cx, now, 0, out));
                     prop_assert!(hub.out.len() == before || due.is_some_and(|due| due <= now));
                     slow.tick(now, 0);
+                }
+                Input::Maintenance(None) => (hub.held, slow.maintenance) = (true, true),
+                Input::Maintenance(Some(seconds)) => {
+                    now += seconds * 1000;
+                    hub.held = false;
+                    hub.run(|state, cx, out| state.release(cx, now, out));
+                    slow.end_maintenance(now);
                 }
                 Input::Restart => hub.restart(),
             }

@@ -26,6 +26,10 @@ struct One {
     state: State,
     stale: bool,
     flapping: bool,
+    /// Raised in maintenance, and nobody was told.
+    held: bool,
+    /// When what raised it happened: the sample, or the start of its hold.
+    cause: Millis,
     severity: AlarmSeverity,
     newest_signal: Millis,
     seen: Millis,
@@ -52,6 +56,8 @@ pub(super) struct Reference {
     pub(super) received: Vec<(Millis, BTreeMap<String, f64>)>,
     /// What every `schedule` of the rules means, in ms.
     pub(super) hours: Vec<(Millis, Millis)>,
+    /// Whether people work on the device.
+    pub(super) maintenance: bool,
     lag: Millis,
     pub(super) attrs: BTreeMap<String, f64>,
     pub(super) said: Vec<Said>,
@@ -63,6 +69,8 @@ impl Reference {
             state: State::Normal,
             stale: false,
             flapping: false,
+            held: false,
+            cause: Millis::MIN,
             severity: AlarmSeverity::Info,
             newest_signal: Millis::MIN,
             seen: Millis::MIN,
@@ -82,6 +90,7 @@ impl Reference {
             history: Vec::new(),
             received: Vec::new(),
             hours: Vec::new(),
+            maintenance: false,
             lag: 0,
             attrs: attrs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
             said: Vec::new(),
@@ -121,6 +130,9 @@ impl Reference {
 
     fn say(&mut self, rule: usize, kind: SignalKind, t: Millis, cause: &'static str, timer: bool) {
         let one = &mut self.all[rule];
+        if one.held || (self.maintenance && kind == SignalKind::Remind) {
+            return;
+        }
         one.newest_signal = one.newest_signal.max(t);
         let edge = timer.then_some(t);
         let said = (rule, kind, one.newest_signal, one.since, one.severity, cause, edge);
@@ -140,6 +152,7 @@ impl Reference {
         one.state = State::Normal;
         one.stale = false;
         one.flapping = false;
+        one.held = false;
         one.proof.clear();
         one.steps.fill(None);
         one.remind = None;
@@ -158,7 +171,14 @@ impl Reference {
         let flap = self.rules[rule].flap;
         let absent = self.absent(rule).is_some();
         let remind = self.rules[rule].remind;
+        let newest = self.newest();
         let one = &mut self.all[rule];
+        one.held = self.maintenance;
+        one.cause = match one.state {
+            State::Pending(p) if timer => p,
+            _ if absent => newest,
+            _ => t,
+        };
         one.state = State::Firing;
         one.since = since;
         one.proof.clear();
@@ -428,6 +448,7 @@ impl Reference {
             let when = self.rules[rule].when.text.clone();
             if self.is_open(rule, t) && self.ask(&when, rule, t) == Some(true) {
                 self.all[rule].since = t;
+                self.all[rule].held = self.maintenance;
                 self.latch(rule, t);
                 self.say(rule, SignalKind::Raise, t, "LATE", false);
                 self.clear(rule, newest, "LATE", false);
@@ -447,6 +468,27 @@ impl Reference {
             if self.all[rule].state == State::Normal && now >= due {
                 let edge = self.newest() + ms;
                 self.raise(rule, edge, edge, true);
+            }
+        }
+    }
+
+    pub(super) fn end_maintenance(&mut self, now: Millis) {
+        self.maintenance = false;
+        let t = self.newest().max(now - self.lag);
+        for rule in 0..self.rules.len() {
+            let one = &mut self.all[rule];
+            if !std::mem::take(&mut one.held) {
+                continue;
+            }
+            one.newest_signal = one.newest_signal.max(t);
+            let said = (one.newest_signal, one.since, one.severity);
+            let (kind, edge) = (SignalKind::Raise, Some(one.cause));
+            self.said.push((rule, kind, said.0, said.1, said.2, "", edge));
+            while let (Some(due), Some(every)) = (one.remind, self.rules[rule].remind) {
+                if due > t {
+                    break;
+                }
+                one.remind = Some(due + every);
             }
         }
     }

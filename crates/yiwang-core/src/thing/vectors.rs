@@ -2,7 +2,7 @@
 //!
 //! `in:` or `hex:` is the body, `topic:` its path below `up/` (default `raw` with a codec, else `property`), `rx:` the
 //! time of reception. `expect:` names values by property, `t`, `flags` by property (`"*"` for the whole reading) or
-//! `quarantined`. A value that is expected without flags must have none.
+//! `quarantined`. A value that is expected without flags must have none. Entries with `rule:` are those of `rule_vectors`.
 
 use super::load_codec::hex;
 use super::node::{Data, Node, Report, Section, number};
