@@ -17,32 +17,42 @@ use yiwang_proto::wire::{self, RawRecord};
 const BATCH: usize = 64;
 /// 2026-11-23 in ms: the benchmarks' now.
 const NOW: i64 = 1_795_399_200_000;
-const PRODUCTS: [(&str, &str); 3] = [
+/// Product, what kind of body it sends, and one.
+const PRODUCTS: [(&str, BodyKind, &str); 3] = [
     (
         "nd-01",
+        BodyKind::Property,
         r#"{"boot":1,"seq":9,"ts":1795399200000,"params":{"noise":62.5,"pm10":88,"pm25":41.2,"temperature":18.25,"humidity":70,"windSpeed":2.5}}"#,
     ),
     (
         "gas-01",
+        BodyKind::Property,
         r#"{"boot":1,"seq":9,"ts":1795399200000,"params":{"concentration":2.5,"temperature":18.25}}"#,
     ),
-    ("wl-radar-01", r#"{"boot":1,"seq":9,"ts":1795399200000,"lvl":2350,"batt":3600,"mode":"a"}"#),
+    (
+        "wl-radar-01",
+        BodyKind::Raw,
+        r#"{"boot":1,"seq":9,"ts":1795399200000,"lvl":2350,"batt":3600,"mode":"a"}"#,
+    ),
 ];
 
-fn message(payload: &str) -> Message<'_> {
-    let (kind, path, payload) = (BodyKind::Property, "property", payload.as_bytes());
+fn message(kind: BodyKind, payload: &str) -> Message<'_> {
+    let path = if kind == BodyKind::Raw { "raw" } else { "property" };
+    let payload = payload.as_bytes();
     Message { kind, path, payload, received_at: Some(NOW) }
 }
 
 fn decode(c: &mut Criterion) {
     let shared = fixture::shared().expect("the shipped configuration loads");
     let mut group = c.benchmark_group("parse-and-validate");
-    for (name, payload) in PRODUCTS {
+    for (name, kind, payload) in PRODUCTS {
         let product = shared.registry().product(name).expect("a shipped product");
         let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
         group.throughput(Throughput::Elements(1));
         group.bench_function(name, |b| {
-            b.iter(|| product.decode(&message(black_box(payload)), &mut scratch, &mut samples));
+            b.iter(|| {
+                product.decode(&message(kind, black_box(payload)), &mut scratch, &mut samples)
+            });
         });
     }
     group.finish();
@@ -51,7 +61,7 @@ fn decode(c: &mut Criterion) {
 fn rules(c: &mut Criterion) {
     let shared = fixture::shared().expect("the shipped configuration loads");
     let mut group = c.benchmark_group("rules");
-    for (name, payload) in PRODUCTS {
+    for (name, kind, payload) in PRODUCTS {
         let registry = shared.registry();
         let number = registry.products.iter().position(|product| &*product.key == name);
         let number = number.expect("a shipped product");
@@ -67,7 +77,7 @@ fn rules(c: &mut Criterion) {
         };
         let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
         // A payload that the product refuses has no values, and the rules then have nothing to do.
-        let decoded = product.decode(&message(payload), &mut scratch, &mut samples);
+        let decoded = product.decode(&message(kind, payload), &mut scratch, &mut samples);
         decoded.expect("the message fits the product");
         let values = samples.values_of(&samples.sets[0]);
         let (mut device, mut out, mut t) = (DeviceRules::new(rules), Vec::new(), NOW);

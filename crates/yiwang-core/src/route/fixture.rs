@@ -14,12 +14,12 @@ wl-radar-01,R-0002,310118001001
 wl-radar-01,R-0003,310118001001
 ";
 
-static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
+pub(super) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
     let (district, problems) = District::load(&folder("district"));
     Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
 });
 
-fn folder(name: &str) -> FileSet {
+pub(super) fn folder(name: &str) -> FileSet {
     let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
