@@ -10,14 +10,17 @@
 
 mod apply;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use yiwang_core::record::Millis;
 
 use crate::Error;
-use crate::engine::{Dialect, Kind, Link, Rows, Value, sql};
+use crate::engine::{self, Dialect, Kind, Link, Value, sql};
 use crate::lease::Lease;
+use crate::rows::Rows;
 use crate::store::{Shared, Store};
 
 pub use apply::{Applied, Numbering};
@@ -54,11 +57,45 @@ impl Store {
     pub async fn begin(&self, lease: Option<&Lease>) -> Result<Tx, Error> {
         let link = Link::begin(&self.shared.engine).await?;
         let mut tx = Tx { shared: self.shared.clone(), link, xid: None, broken: false };
-        tx.learn_xid().await?;
-        if let Some(lease) = lease {
-            tx.hold(lease).await?;
+        match (tx.dialect(), lease) {
+            (Dialect::Sqlite, None) => {}
+            (Dialect::Sqlite, Some(lease)) => {
+                let text = "SELECT token FROM lease WHERE name = $1";
+                let rows = tx.rows(text, vec![Value::text(&lease.name)], &[Kind::Int]).await?;
+                check(lease, crate::store::first_int(&rows))?;
+            }
+            (Dialect::Postgres, None) => {
+                let text = "SELECT pg_current_xact_id()::text";
+                let rows = tx.rows(text, vec![], &[Kind::Text]).await?;
+                tx.xid = last_text(rows.into_iter().next());
+            }
+            (Dialect::Postgres, Some(lease)) => {
+                let text = "SELECT token, pg_current_xact_id()::text FROM lease \
+                            WHERE name = $1 FOR UPDATE";
+                let kinds = [Kind::Int, Kind::Text];
+                let rows = tx.rows(text, vec![Value::text(&lease.name)], &kinds).await?;
+                check(lease, crate::store::first_int(&rows))?;
+                tx.xid = last_text(rows.into_iter().next());
+            }
         }
         Ok(tx)
+    }
+}
+
+/// Whether a lease is still the one that was acquired.
+fn check(lease: &Lease, found: Option<i64>) -> Result<(), Error> {
+    let found = found.unwrap_or_default();
+    if found == lease.token {
+        return Ok(());
+    }
+    Err(Error::Fenced { name: lease.name.clone(), held: lease.token, found })
+}
+
+/// The text in the last column of a row.
+fn last_text(row: Option<Vec<Value<'static>>>) -> Option<String> {
+    match row?.pop()? {
+        Value::Text(text) => text.map(Cow::into_owned),
+        _ => None,
     }
 }
 
@@ -99,13 +136,21 @@ impl Tx {
     /// # Errors
     /// As the engine fails.
     pub async fn count(&mut self, counts: &[(&str, &str, i64)]) -> Result<(), Error> {
-        let text = "INSERT INTO ledger (stage, name, value) VALUES ($1, $2, $3) \
-                    ON CONFLICT (stage, name) DO UPDATE SET value = ledger.value + excluded.value";
-        for (stage, name, value) in counts.iter().filter(|(_, _, value)| *value != 0) {
-            let values = vec![Value::text(stage), Value::text(name), Value::int(*value)];
-            self.run(text, values).await?;
+        let mut sums: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        for (stage, name, value) in counts {
+            *sums.entry((stage, name)).or_default() += value;
         }
-        Ok(())
+        sums.retain(|_, value| *value != 0);
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        fn put<'c>((key, value): ((&'c str, &'c str), i64), values: &mut Vec<Value<'c>>) {
+            values.extend([Value::text(key.0), Value::text(key.1), Value::int(value)]);
+        }
+        let table = &self.shared.tables.ledger;
+        let written = table.write(&mut self.link, sums.into_iter(), Rows::Any, put, |_| None).await;
+        self.broken = written.is_err();
+        written
     }
 
     /// Removes rows made before `before`, at most `limit`; says how many.
@@ -158,31 +203,6 @@ impl Tx {
         self.link.rollback().await
     }
 
-    async fn learn_xid(&mut self) -> Result<(), Error> {
-        if self.dialect() == Dialect::Postgres {
-            let rows =
-                self.rows("SELECT pg_current_xact_id()::text", vec![], &[Kind::Text]).await?;
-            if let Some(Value::Text(Some(xid))) = rows.into_iter().flatten().next() {
-                self.xid = Some(xid.into_owned());
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks the lease and keeps its row until the end.
-    async fn hold(&mut self, lease: &Lease) -> Result<(), Error> {
-        let text = match self.dialect() {
-            Dialect::Sqlite => "SELECT token FROM lease WHERE name = $1",
-            Dialect::Postgres => "SELECT token FROM lease WHERE name = $1 FOR UPDATE",
-        };
-        let rows = self.rows(text, vec![Value::text(&lease.name)], &[Kind::Int]).await?;
-        let found = crate::store::first_int(&rows).unwrap_or_default();
-        if found != lease.token {
-            return Err(Error::Fenced { name: lease.name.clone(), held: lease.token, found });
-        }
-        Ok(())
-    }
-
     fn dialect(&self) -> Dialect {
         self.shared.engine.dialect()
     }
@@ -201,7 +221,7 @@ impl Tx {
         text: &str,
         values: Vec<Value<'_>>,
         kinds: &[Kind],
-    ) -> Result<Rows, Error> {
+    ) -> Result<engine::Rows, Error> {
         if self.broken {
             return Err(Error::Broken);
         }

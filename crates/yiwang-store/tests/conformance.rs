@@ -35,6 +35,7 @@ on_both!(
     writes::one_live_lead_at_most,
     writes::a_position_never_moves_backwards,
     writes::numbers_of_incidents_have_no_gap,
+    writes::many_rows_at_once_come_back_as_given,
     writes::the_ledger_counts_what_is_there,
     writes::alarms_are_cleared_up_to_their_time,
     writes::texts_with_nul_do_not_poison,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{Executor as _, Postgres, SqlStr, Sqlite, Transaction};
 use tokio::time::timeout;
 
 use super::value::{
-    postgres_arguments, postgres_columns, postgres_row, sqlite_arguments, sqlite_row,
+    Shared, postgres_arguments, postgres_columns, postgres_row, sqlite_arguments, sqlite_row,
 };
 use super::{Engine, Kind, Value};
 use crate::Error;
@@ -25,7 +26,7 @@ impl Engine {
     ) -> Result<Rows, Error> {
         match self {
             Self::Sqlite { read, .. } => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let query = sqlx::query_with(sql, arguments(values)?);
                 let rows = read.fetch_all(query).await.map_err(Error::sqlite)?;
                 rows.iter().map(|row| sqlite_row(row, kinds)).collect()
             }
@@ -48,6 +49,16 @@ pub(crate) enum Link {
     Postgres(PostgresLink),
 }
 
+/// Runs a statement of SQLite; says how many rows it touched.
+pub(crate) async fn run_sqlite(
+    link: &mut Transaction<'static, Sqlite>,
+    sql: SqlStr,
+    arguments: SqliteArguments,
+) -> Result<u64, Error> {
+    let done = (&mut **link).execute(sqlx::query_with(sql, arguments)).await;
+    Ok(done.map_err(Error::sqlite)?.rows_affected())
+}
+
 impl Link {
     pub(crate) async fn begin(engine: &Engine) -> Result<Self, Error> {
         match engine {
@@ -67,23 +78,9 @@ impl Link {
     /// Runs a statement; says how many rows it touched.
     pub(crate) async fn run(&mut self, sql: SqlStr, values: Vec<Value<'_>>) -> Result<u64, Error> {
         match self {
-            Self::Sqlite(link) => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
-                let done = (&mut **link).execute(query).await.map_err(Error::sqlite)?;
-                Ok(done.rows_affected())
-            }
+            Self::Sqlite(link) => run_sqlite(link, sql, arguments(values)?).await,
             Self::Postgres(link) => link.run(sql, postgres_arguments(values)?).await,
         }
-    }
-
-    /// Runs a bulk statement of PostgreSQL over whole columns.
-    pub(crate) async fn run_columns(
-        link: &mut PostgresLink,
-        sql: SqlStr,
-        values: &[Value<'_>],
-        kinds: &[Kind],
-    ) -> Result<u64, Error> {
-        link.run(sql, postgres_columns(values, kinds)?).await
     }
 
     /// All rows of a statement.
@@ -95,7 +92,7 @@ impl Link {
     ) -> Result<Rows, Error> {
         match self {
             Self::Sqlite(link) => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let query = sqlx::query_with(sql, arguments(values)?);
                 let rows = (&mut **link).fetch_all(query).await.map_err(Error::sqlite)?;
                 rows.iter().map(|row| sqlite_row(row, kinds)).collect()
             }
@@ -126,6 +123,11 @@ impl Link {
     }
 }
 
+/// Arguments of a statement of its own.
+fn arguments(values: Vec<Value<'_>>) -> Result<SqliteArguments, Error> {
+    sqlite_arguments(values.into_iter(), &mut Shared::new())
+}
+
 /// A connection that is closed on drop unless it was found sound at the end.
 pub(crate) struct PostgresLink {
     connection: Option<PoolConnection<Postgres>>,
@@ -150,6 +152,16 @@ impl PostgresLink {
         let call_max = self.call_max;
         let call = self.connection().execute(sqlx::raw_sql(sql));
         within(call_max, call).await.map(|_| ())
+    }
+
+    /// Runs a bulk statement over whole columns.
+    pub(crate) async fn run_columns(
+        &mut self,
+        sql: SqlStr,
+        values: &[Value<'_>],
+        kinds: &[Kind],
+    ) -> Result<u64, Error> {
+        self.run(sql, postgres_columns(values, kinds)?).await
     }
 
     async fn run(

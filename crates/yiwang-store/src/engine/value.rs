@@ -5,6 +5,7 @@
 //! signal unstorable.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -34,6 +35,8 @@ pub(crate) enum Value<'a> {
     Text(Option<Cow<'a, str>>),
     /// Bytes.
     Bytes(Option<Cow<'a, [u8]>>),
+    /// An id, in a column of bytes.
+    Id(Id),
     /// Parameter only: a list of texts.
     Texts(Vec<&'a str>),
     /// Parameter only: a list of ids.
@@ -54,7 +57,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn id(value: Id) -> Self {
-        Self::Bytes(Some(Cow::Owned(value.to_bytes().to_vec())))
+        Self::Id(value)
     }
 }
 
@@ -71,15 +74,54 @@ fn encode_failed(error: sqlx::error::BoxDynError) -> Error {
     Error::Conflict { reason: error.to_string() }
 }
 
+/// Texts that were made an argument already: most texts of a batch are words of the program and names of units, which
+/// lie at the same place in many rows.
+pub(crate) struct Shared<'v> {
+    slots: Vec<Option<(&'v str, Arc<str>)>>,
+}
+
+impl<'v> Shared<'v> {
+    /// Texts remembered; one that falls on another's slot takes it.
+    const SLOTS: usize = 128;
+
+    pub(crate) fn new() -> Self {
+        Self { slots: vec![None; Self::SLOTS] }
+    }
+
+    /// The text as it is stored, made once.
+    fn get(&mut self, text: &'v str) -> Arc<str> {
+        // Only a hash: neighbours in memory fall on different slots.
+        let place = (text.as_ptr() as usize / 8 + text.len()) % Self::SLOTS;
+        let slot = &mut self.slots[place];
+        match slot {
+            Some((known, made)) if std::ptr::eq(*known, text) => Arc::clone(made),
+            _ => {
+                let made: Arc<str> = storable(text).into();
+                *slot = Some((text, Arc::clone(&made)));
+                made
+            }
+        }
+    }
+}
+
 /// Values as arguments of SQLite; lists become JSON for `json_each`.
-pub(crate) fn sqlite_arguments(values: Vec<Value<'_>>) -> Result<SqliteArguments, Error> {
+pub(crate) fn sqlite_arguments<'v>(
+    values: impl ExactSizeIterator<Item = Value<'v>>,
+    shared: &mut Shared<'v>,
+) -> Result<SqliteArguments, Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(values.len(), 0);
     for value in values {
         match value {
             Value::Int(value) => arguments.add(value),
-            Value::Text(value) => arguments.add(value.map(|text| storable(&text).into_owned())),
+            Value::Text(None) => arguments.add(None::<String>),
+            Value::Text(Some(Cow::Borrowed(text))) => arguments.add(shared.get(text)),
+            Value::Text(Some(Cow::Owned(text))) => match storable(&text) {
+                Cow::Borrowed(_) => arguments.add(text),
+                Cow::Owned(changed) => arguments.add(changed),
+            },
             Value::Bytes(value) => arguments.add(value.map(Cow::into_owned)),
+            Value::Id(id) => arguments.add(id.to_bytes().to_vec()),
             Value::Texts(list) => {
                 let list: Vec<_> = list.into_iter().map(storable).collect();
                 arguments.add(serde_json::Value::from(list).to_string())
@@ -102,6 +144,7 @@ pub(crate) fn postgres_arguments(values: Vec<Value<'_>>) -> Result<PgArguments, 
             Value::Int(value) => arguments.add(value),
             Value::Text(value) => arguments.add(value.as_deref().map(storable)),
             Value::Bytes(value) => arguments.add(value.as_deref()),
+            Value::Id(id) => arguments.add(&id.to_bytes()[..]),
             Value::Texts(list) => {
                 let list: Vec<_> = list.into_iter().map(storable).collect();
                 arguments.add(list)
@@ -146,9 +189,10 @@ fn as_text<'v>(value: &'v Value<'_>) -> Option<Cow<'v, str>> {
     }
 }
 
-fn as_bytes<'v>(value: &'v Value<'_>) -> Option<&'v [u8]> {
+fn as_bytes(value: &Value<'_>) -> Option<Vec<u8>> {
     match value {
-        Value::Bytes(value) => value.as_deref(),
+        Value::Bytes(value) => value.as_deref().map(<[u8]>::to_vec),
+        Value::Id(id) => Some(id.to_bytes().to_vec()),
         _ => None,
     }
 }

@@ -36,6 +36,10 @@ pub(super) fn push(values: &[Value<'_>], out: &mut Vec<u8>) {
                 out.push(3);
                 bytes(content, out);
             }
+            Value::Id(id) => {
+                out.push(3);
+                bytes(&id.to_bytes(), out);
+            }
             _ => out.push(0),
         }
     }

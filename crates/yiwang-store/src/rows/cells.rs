@@ -170,10 +170,13 @@ impl Cell for Point {
     }
 }
 
-fn to_json<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+fn to_json<'t>(texts: impl ExactSizeIterator<Item = &'t str>) -> Value<'static> {
+    if texts.len() == 0 {
+        return Value::text("[]");
+    }
     let texts: Vec<Cow<'t, str>> = texts.map(storable).collect();
     // A list of texts always has a JSON form.
-    serde_json::to_string(&texts).unwrap_or_default()
+    Value::owned(serde_json::to_string(&texts).unwrap_or_default())
 }
 
 fn from_json(value: &mut Value<'static>) -> Option<Vec<String>> {
@@ -184,7 +187,7 @@ impl Cell for Vec<String> {
     const KIND: Kind = Kind::Text;
 
     fn value(&self) -> Value<'_> {
-        Value::owned(to_json(self.iter().map(String::as_str)))
+        to_json(self.iter().map(String::as_str))
     }
 
     fn of(value: &mut Value<'static>) -> Option<Self> {
@@ -196,7 +199,7 @@ impl Cell for Vec<Arc<str>> {
     const KIND: Kind = Kind::Text;
 
     fn value(&self) -> Value<'_> {
-        Value::owned(to_json(self.iter().map(AsRef::as_ref)))
+        to_json(self.iter().map(AsRef::as_ref))
     }
 
     fn of(value: &mut Value<'static>) -> Option<Self> {
@@ -209,7 +212,9 @@ impl Cell for Vec<Notice> {
     const KIND: Kind = Kind::Text;
 
     fn value(&self) -> Value<'_> {
-        Value::owned(to_json(self.iter().flat_map(|notice| [&*notice.unit, notice.kind.as_str()])))
+        let pairs: Vec<&str> =
+            self.iter().flat_map(|notice| [&*notice.unit, notice.kind.as_str()]).collect();
+        to_json(pairs.into_iter())
     }
 
     fn of(value: &mut Value<'static>) -> Option<Self> {

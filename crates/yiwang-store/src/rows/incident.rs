@@ -313,11 +313,14 @@ fn view_value(view: &Incident, no: Option<&str>) -> Value<'static> {
 
 /// The values of an outbox row whose incident gets its number in this transaction.
 pub(crate) fn outbox_values<'a>(row: &'a OutboxRow, no: Option<&str>, out: &mut Vec<Value<'a>>) {
-    /// Values after `view`: `tasks` and `detail`.
-    const AFTER_VIEW: usize = 2;
-    row.put(out);
-    let index = out.len() - 1 - AFTER_VIEW;
-    if let (Some(no), Some(cell)) = (no, out.get_mut(index)) {
-        *cell = view_value(&row.view, Some(no));
+    if no.is_none() {
+        return row.put(out);
     }
+    let OutboxRow { actor, incident, version, kind, action, at, audience, left, urgent, .. } = row;
+    let OutboxRow { notices, mode_epoch, drill_id, view, tasks, detail, .. } = row;
+    actor.put(out);
+    out.extend([incident.value(), version.value(), kind.value(), action.value(), at.value()]);
+    out.extend([audience.value(), left.value(), urgent.value(), notices.value()]);
+    out.extend([mode_epoch.value(), drill_id.value(), view_value(view, no)]);
+    out.extend([tasks.value(), detail.value()]);
 }

@@ -12,7 +12,7 @@ mod table;
 mod round_trip_tests;
 
 pub(crate) use incident::{NO_CELL, outbox_values};
-pub(crate) use table::{Table, Tables};
+pub(crate) use table::{Rows, Table, Tables};
 
 use crate::Error;
 use crate::engine::{Kind, Value};

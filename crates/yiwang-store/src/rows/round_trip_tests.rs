@@ -134,6 +134,7 @@ async fn schema(store: &Store, text: &str) {
         &tables.fire,
         &tables.policy,
         &tables.audience,
+        &tables.ledger,
     ];
     for table in all {
         let rows = store.rows(text, vec![Value::text(table.name)], &[Kind::Text]).await.unwrap();

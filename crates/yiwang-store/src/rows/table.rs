@@ -1,9 +1,10 @@
 //! The tables that rows go to, with the text of their statements built once at open.
 //!
 //! Many rows are one statement: `VALUES` of a few fixed sizes in SQLite (each size is prepared once
-//! and stays in the statement cache), whole columns through `UNNEST` in PostgreSQL.
+//! and stays in the statement cache), whole columns through `UNNEST` in PostgreSQL. `COPY` would be no
+//! quicker there: the driver sends its end in a packet of its own, which waits for a delayed ACK.
 
-use sqlx::SqlStr;
+use sqlx::{SqlStr, Sqlite, Transaction};
 use yiwang_core::ids::Id;
 use yiwang_core::incident::{
     AuditRow, Clock, ClockSegment, CommandRow, History, Incident, OutboxRow, PolicyRow, Request,
@@ -12,10 +13,14 @@ use yiwang_core::incident::{
 
 use super::{Column, Row};
 use crate::Error;
-use crate::engine::{Dialect, Kind, Link, Value, quoted, sql};
+use crate::engine::{
+    Dialect, Kind, Link, PostgresLink, Shared, Value, quoted, run_sqlite, sql, sqlite_arguments,
+};
 
 /// Rows per statement in SQLite, largest first; 1 must be among them.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+/// Values per statement in SQLite: what is more makes its buffers slow, not its work quick.
+const CHUNK_VALUES_MAX: usize = 1_600;
 
 /// What happens to a row whose key is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,17 @@ pub(crate) enum OnConflict {
     Replace,
     /// The first one is kept.
     Keep,
+    /// Its value is added to the one that is there.
+    Add,
+}
+
+/// What is known of rows that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Some may be there: what happens then is the table's matter.
+    Any,
+    /// None is there: finding one is a failure.
+    New,
 }
 
 /// What a table has beside the columns of its struct.
@@ -53,8 +69,12 @@ pub(crate) struct Table {
     columns: Vec<Column>,
     /// Index of the linked column.
     link: Option<usize>,
-    /// One text per chunk size, or the one text of PostgreSQL.
-    inserts: Vec<SqlStr>,
+    /// Rows per statement with its text, largest first; the one text of PostgreSQL.
+    merges: Vec<(usize, SqlStr)>,
+    /// The same for new rows.
+    inserts: Vec<(usize, SqlStr)>,
+    /// All rows that are written are new.
+    append_only: bool,
 }
 
 impl Table {
@@ -90,6 +110,11 @@ impl Table {
         let tail = match on_conflict {
             OnConflict::Fail => String::new(),
             OnConflict::Keep => " ON CONFLICT DO NOTHING".to_owned(),
+            OnConflict::Add => {
+                let key = quoted("", shape.key.iter().copied());
+                let set = format!("value = {name}.value + excluded.value");
+                format!(" ON CONFLICT ({key}) DO UPDATE SET {set}")
+            }
             OnConflict::Replace => {
                 let sets: Vec<String> = names()
                     .filter(|name| !shape.key.contains(name) && !shape.fixed.contains(name))
@@ -99,16 +124,22 @@ impl Table {
                 format!(" ON CONFLICT ({key}) DO UPDATE SET {}", sets.join(", "))
             }
         };
-        let inserts = match dialect {
+        let texts = |tail: &str| match dialect {
             Dialect::Sqlite => CHUNKS
-                .iter()
-                .map(|rows| sql(format!("{head} VALUES {}{tail}", places(*rows, columns.len()))))
+                .into_iter()
+                .filter(|rows| *rows == 1 || rows * columns.len() <= CHUNK_VALUES_MAX)
+                .map(|rows| {
+                    (rows, sql(format!("{head} VALUES {}{tail}", places(rows, columns.len()))))
+                })
                 .collect(),
             Dialect::Postgres => {
-                vec![sql(format!("{head} SELECT * FROM UNNEST({}){tail}", arrays(&write_kinds)))]
+                let text = format!("{head} SELECT * FROM UNNEST({}){tail}", arrays(&write_kinds));
+                vec![(usize::MAX, sql(text))]
             }
         };
-        Self { name, kinds, extra, write_kinds, columns, link, inserts }
+        let (merges, inserts) = (texts(&tail), texts(""));
+        let append_only = on_conflict == OnConflict::Fail;
+        Self { name, kinds, extra, write_kinds, columns, link, merges, inserts, append_only }
     }
 
     /// The columns of the struct under an alias, as a reader gets them.
@@ -125,28 +156,19 @@ impl Table {
         self.columns.iter().enumerate().skip(self.extra).map(column).collect::<Vec<_>>().join(", ")
     }
 
-    /// Puts the numbers of incidents in the place of their ids; names an id that has none.
-    pub(crate) fn link(
+    /// Puts the number of the incident in the place of its id; names one that has none.
+    fn link_row(
         &self,
-        values: &mut [Value<'_>],
-        number: impl Fn(Id) -> Option<i64>,
+        row: &mut [Value<'_>],
+        number: &impl Fn(Id) -> Option<i64>,
     ) -> Result<(), Error> {
-        let Some(link) = self.link else { return Ok(()) };
-        for value in values.iter_mut().skip(link).step_by(self.columns.len()) {
-            *value = match value {
-                Value::Bytes(Some(bytes)) => {
-                    let id = bytes.as_ref().try_into().map(Id::from_bytes).ok();
-                    let number = id.and_then(&number).ok_or_else(|| Error::Conflict {
-                        reason: format!(
-                            "a row of {} names an incident that is not there",
-                            self.name
-                        ),
-                    })?;
-                    Value::int(number)
-                }
-                _ => Value::Int(None),
-            };
-        }
+        let Some(cell) = self.link.and_then(|link| row.get_mut(link)) else { return Ok(()) };
+        *cell = match cell {
+            Value::Id(id) => Value::int(number(*id).ok_or_else(|| Error::Conflict {
+                reason: format!("a row of {} names an incident that is not there", self.name),
+            })?),
+            _ => Value::Int(None),
+        };
         Ok(())
     }
 
@@ -156,29 +178,73 @@ impl Table {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
-    /// Writes rows given as one run of values; says how many rows were written.
-    pub(crate) async fn write(
+    /// Writes rows: `put` gives the values of each, `number` the number of an incident.
+    pub(crate) async fn write<'v, T>(
         &self,
         link: &mut Link,
-        mut values: Vec<Value<'_>>,
-    ) -> Result<u64, Error> {
-        if values.is_empty() {
-            return Ok(0);
+        rows: impl ExactSizeIterator<Item = T>,
+        known: Rows,
+        put: impl Fn(T, &mut Vec<Value<'v>>),
+        number: impl Fn(Id) -> Option<i64>,
+    ) -> Result<(), Error> {
+        let fill = |row: T, values: &mut Vec<Value<'v>>| {
+            let start = values.len();
+            put(row, values);
+            self.link_row(&mut values[start..], &number)
+        };
+        match link {
+            _ if rows.len() == 0 => Ok(()),
+            Link::Sqlite(link) => self.write_sqlite(link, rows, known, fill).await,
+            Link::Postgres(link) => self.write_postgres(link, rows, known, fill).await,
         }
-        if let Link::Postgres(postgres) = link {
-            let text = self.inserts.first().cloned().unwrap_or_else(|| sql(String::new()));
-            return Link::run_columns(postgres, text, &values, &self.write_kinds).await;
-        }
-        let width = self.columns.len();
-        let mut written = 0;
-        for (rows, text) in CHUNKS.iter().zip(&self.inserts) {
-            while values.len() >= rows * width {
-                let rest = values.split_off(rows * width);
-                written += link.run(text.clone(), values).await?;
-                values = rest;
+    }
+
+    /// While one statement runs in the engine's thread, the values of the next are made here.
+    async fn write_sqlite<'v, T>(
+        &self,
+        link: &mut Transaction<'static, Sqlite>,
+        mut rows: impl ExactSizeIterator<Item = T>,
+        known: Rows,
+        fill: impl Fn(T, &mut Vec<Value<'v>>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let texts = self.texts(known);
+        let (mut values, mut shared) = (Vec::new(), Shared::new());
+        let mut next = || {
+            let chunk = texts.iter().find(|(size, _)| *size <= rows.len());
+            let Some((size, text)) = chunk else { return Ok(None) };
+            for row in rows.by_ref().take(*size) {
+                fill(row, &mut values)?;
             }
+            let arguments = sqlite_arguments(values.drain(..), &mut shared)?;
+            Ok::<_, Error>(Some((text.clone(), arguments)))
+        };
+        let mut chunk = next()?;
+        while let Some((text, arguments)) = chunk {
+            let (done, following) =
+                tokio::join!(biased; run_sqlite(link, text, arguments), async { next() });
+            done?;
+            chunk = following?;
         }
-        Ok(written)
+        Ok(())
+    }
+
+    async fn write_postgres<'v, T>(
+        &self,
+        link: &mut PostgresLink,
+        rows: impl ExactSizeIterator<Item = T>,
+        known: Rows,
+        fill: impl Fn(T, &mut Vec<Value<'v>>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut values = Vec::with_capacity(rows.len() * self.columns.len());
+        for row in rows {
+            fill(row, &mut values)?;
+        }
+        let Some((_, text)) = self.texts(known).first() else { return Ok(()) };
+        link.run_columns(text.clone(), &values, &self.write_kinds).await.map(drop)
+    }
+
+    fn texts(&self, known: Rows) -> &[(usize, SqlStr)] {
+        if known == Rows::New || self.append_only { &self.inserts } else { &self.merges }
     }
 }
 
@@ -214,11 +280,12 @@ pub(crate) struct Tables {
     pub(crate) fire: Table,
     pub(crate) policy: Table,
     pub(crate) audience: Table,
+    pub(crate) ledger: Table,
 }
 
 impl Tables {
     pub(crate) fn new(dialect: Dialect) -> Self {
-        use OnConflict::{Fail, Keep, Replace};
+        use OnConflict::{Add, Fail, Keep, Replace};
         let plain = Shape::default();
         let linked = Shape { linked: true, ..Shape::default() };
         let incident = Shape {
@@ -236,6 +303,12 @@ impl Tables {
             column("reported_at", Kind::Int),
             column("incident", Kind::Bytes),
         ];
+        let count = vec![
+            column("stage", Kind::Text),
+            column("name", Kind::Text),
+            column("value", Kind::Int),
+        ];
+        let counted = Shape { key: &["stage", "name"], ..Shape::default() };
         Self {
             incident: Table::of::<Incident>(dialect, "incident", Replace, &incident),
             task: Table::of::<Task>(dialect, "task", Replace, &task),
@@ -250,6 +323,7 @@ impl Tables {
             fire: Table::of::<TimerFire>(dialect, "timer_fire", Fail, &plain),
             policy: Table::of::<PolicyRow>(dialect, "policy", Keep, &plain),
             audience: Table::new(dialect, "incident_audience", audience, Keep, &linked),
+            ledger: Table::new(dialect, "ledger", count, Add, &counted),
         }
     }
 }

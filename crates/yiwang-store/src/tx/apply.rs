@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use yiwang_core::ids::Id;
-use yiwang_core::incident::{AlarmCleared, Changes, OutboxRow, State, Task, Upsert};
+use yiwang_core::incident::{AlarmCleared, Changes, OutboxRow, State, Task};
 
 use super::Tx;
 use crate::Error;
 use crate::engine::{Dialect, Kind, Value, storable};
-use crate::rows::{Cells, NO_CELL, Row, Table, outbox_values};
+use crate::rows::{Cells, NO_CELL, Row, Rows, Table, outbox_values};
 
 /// What new incidents are numbered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,15 @@ struct Incidents {
     ns: HashMap<Id, i64>,
     /// New `no` of those that had none.
     numbers: HashMap<Id, String>,
+    /// Number of the first outbox row.
+    first_seq: i64,
+}
+
+impl Incidents {
+    /// What is known of the rows that hang on them: with new incidents all of these are new.
+    fn rows(&self) -> Rows {
+        if self.before.is_empty() { Rows::New } else { Rows::Any }
+    }
 }
 
 impl Tx {
@@ -56,22 +65,26 @@ impl Tx {
         self.number(changes, numbering, &mut incidents).await?;
         let (shared, known) = (self.shared.clone(), &incidents);
         let tables = &shared.tables;
-        self.write(&tables.policy, &changes.policies, known).await?;
+        let hanging = known.rows();
+        let done = changes.audit.iter().all(|row| row.refused.is_none());
+        self.write(&tables.policy, &changes.policies, Rows::Any, known).await?;
         self.write_incidents(&tables.incident, changes, known).await?;
         self.write_tasks(&tables.task, &changes.tasks, known).await?;
-        self.write(&tables.clock, &changes.clocks, known).await?;
-        self.write(&tables.segment, &changes.segments, known).await?;
-        self.write(&tables.request, &changes.requests, known).await?;
-        self.write(&tables.history, &changes.history, known).await?;
+        self.write(&tables.clock, &changes.clocks, hanging, known).await?;
+        self.write(&tables.segment, &changes.segments, Rows::New, known).await?;
+        self.write(&tables.request, &changes.requests, hanging, known).await?;
+        self.write(&tables.history, &changes.history, Rows::New, known).await?;
         self.write_cleared(&changes.cleared).await?;
-        self.write(&tables.signal, &changes.signals, known).await?;
-        self.write(&tables.command, &changes.commands, known).await?;
-        self.write(&tables.fire, &changes.fires, known).await?;
-        self.write(&tables.audit, &changes.audit, known).await?;
+        self.write(&tables.signal, &changes.signals, Rows::New, known).await?;
+        self.write(&tables.command, &changes.commands, Rows::New, known).await?;
+        self.write(&tables.fire, &changes.fires, Rows::New, known).await?;
+        // Only the row of a refusal may come again.
+        let audit = if done { Rows::New } else { Rows::Any };
+        self.write(&tables.audit, &changes.audit, audit, known).await?;
         self.write_audience(&tables.audience, &changes.outbox, known).await?;
         self.count_changes(changes, known).await?;
-        let first_seq = self.write_outbox(&tables.outbox, &changes.outbox, known).await?;
-        Ok(Applied { first_seq, numbers: incidents.numbers })
+        self.write_outbox(&tables.outbox, &changes.outbox, known).await?;
+        Ok(Applied { first_seq: incidents.first_seq as u64, numbers: incidents.numbers })
     }
 
     /// Compares every changed incident with the store; in PostgreSQL their rows stay locked.
@@ -103,7 +116,8 @@ impl Tx {
         Ok(incidents)
     }
 
-    /// Gives every new incident its n and, unless it has one, the next `no` of the day.
+    /// Gives every new incident its n and, unless it has one, the next `no` of the day; and every
+    /// change its place in the outbox.
     async fn number(
         &mut self,
         changes: &Changes,
@@ -111,60 +125,82 @@ impl Tx {
         incidents: &mut Incidents,
     ) -> Result<(), Error> {
         let new: Vec<_> = changes.incidents.iter().filter(|upsert| upsert.base == 0).collect();
-        let first = self.take_numbers("incident", new.len()).await?;
-        incidents.ns.extend(new.iter().map(|upsert| upsert.row.id).zip(first..));
         let unnumbered: Vec<Id> =
             new.iter().filter(|new| new.row.no.is_empty()).map(|new| new.row.id).collect();
         let Numbering { district, day } = numbering;
-        let first = self.take_numbers(&format!("no/{district}/{day}"), unnumbered.len()).await?;
+        let day_counter = format!("no/{district}/{day}");
+        let wanted = [
+            ("incident", new.len()),
+            (day_counter.as_str(), unnumbered.len()),
+            ("outbox", changes.outbox.len()),
+        ];
+        let [first_n, first_no, first_seq] = self.take_numbers(wanted).await?;
+        incidents.first_seq = first_seq;
+        incidents.ns.extend(new.iter().map(|upsert| upsert.row.id).zip(first_n..));
         let number = |(id, n): (Id, i64)| (id, format!("{district}-{day}-{n:06}"));
-        incidents.numbers.extend(unnumbered.into_iter().zip(first..).map(number));
+        incidents.numbers.extend(unnumbered.into_iter().zip(first_no..).map(number));
         Ok(())
     }
 
-    /// The first of `count` new numbers; the counter's row stays locked until the end.
-    async fn take_numbers(&mut self, counter: &str, count: usize) -> Result<i64, Error> {
-        if count == 0 {
-            return Ok(0);
+    /// The first of so many new numbers of each counter, in one statement; the rows of the counters
+    /// stay locked until the end.
+    async fn take_numbers<const N: usize>(
+        &mut self,
+        wanted: [(&str, usize); N],
+    ) -> Result<[i64; N], Error> {
+        let counters: Vec<_> = wanted.iter().filter(|(_, count)| *count > 0).collect();
+        if counters.is_empty() {
+            return Ok([0; N]);
         }
-        let text = "INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) \
-                    DO UPDATE SET value = counter.value + excluded.value RETURNING value";
-        let count = count as i64;
-        let values = vec![Value::text(counter), Value::int(count)];
-        let rows = self.rows(text, values, &[Kind::Int]).await?;
-        let last =
-            crate::store::first_int(&rows).ok_or_else(|| Error::unreadable("counter", counter))?;
-        Ok(last - count + 1)
+        let places: Vec<_> =
+            (0..counters.len()).map(|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2)).collect();
+        let text = format!(
+            "INSERT INTO counter (name, value) VALUES {} ON CONFLICT (name) \
+             DO UPDATE SET value = counter.value + excluded.value RETURNING name, value",
+            places.join(", ")
+        );
+        let pair = |(name, count): &&(&'_ str, usize)| {
+            [Value::owned((*name).to_owned()), Value::int(*count as i64)]
+        };
+        let values = counters.iter().flat_map(pair).collect();
+        let mut last = HashMap::new();
+        for mut row in self.rows(&text, values, &[Kind::Text, Kind::Int]).await? {
+            let mut cells = Cells::new(&mut row);
+            last.insert(cells.next::<String>("name")?, cells.next::<i64>("value")?);
+        }
+        let mut first = [0; N];
+        for (first, (name, count)) in first.iter_mut().zip(wanted).filter(|(_, (_, n))| *n > 0) {
+            let last = last.get(name).ok_or_else(|| Error::unreadable("counter", name))?;
+            *first = last - count as i64 + 1;
+        }
+        Ok(first)
     }
 
     async fn write<R: Row>(
         &mut self,
         table: &Table,
         rows: &[R],
-        known: &Incidents,
+        known: Rows,
+        incidents: &Incidents,
     ) -> Result<(), Error> {
-        let mut values = Vec::with_capacity(rows.len() * table.kinds.len());
-        for row in rows {
-            row.put(&mut values);
-        }
-        self.write_values(table, values, known).await
+        self.write_each(table, rows.iter(), known, incidents, R::put).await
     }
 
-    async fn write_values(
+    async fn write_each<'v, T>(
         &mut self,
         table: &Table,
-        mut values: Vec<Value<'_>>,
-        known: &Incidents,
+        rows: impl ExactSizeIterator<Item = T>,
+        known: Rows,
+        incidents: &Incidents,
+        put: impl Fn(T, &mut Vec<Value<'v>>),
     ) -> Result<(), Error> {
         if self.broken {
             return Err(Error::Broken);
         }
-        let written = match table.link(&mut values, |id| known.ns.get(&id).copied()) {
-            Ok(()) => table.write(&mut self.link, values).await,
-            Err(error) => Err(error),
-        };
+        let number = |id| incidents.ns.get(&id).copied();
+        let written = table.write(&mut self.link, rows, known, put, number).await;
         self.broken = written.is_err();
-        written.map(|_| ())
+        written
     }
 
     async fn write_incidents(
@@ -173,17 +209,17 @@ impl Tx {
         changes: &Changes,
         known: &Incidents,
     ) -> Result<(), Error> {
-        let mut values = Vec::with_capacity(changes.incidents.len() * table.kinds.len());
-        for Upsert { row, .. } in &changes.incidents {
+        let rows = changes.incidents.iter().map(|upsert| &upsert.row);
+        self.write_each(table, rows, known.rows(), known, |row, values| {
             values.push(Value::Int(known.ns.get(&row.id).copied()));
             let start = values.len();
-            row.put(&mut values);
+            row.put(values);
             let cell = values.get_mut(start + NO_CELL);
             if let (Some(no), Some(cell)) = (known.numbers.get(&row.id), cell) {
                 *cell = Value::text(no);
             }
-        }
-        self.write_values(table, values, known).await
+        })
+        .await
     }
 
     /// Ended tasks first: the old lead has gone before the new one comes.
@@ -193,13 +229,9 @@ impl Tx {
         tasks: &[Task],
         known: &Incidents,
     ) -> Result<(), Error> {
-        let mut values = Vec::with_capacity(tasks.len() * table.kinds.len());
-        for live in [false, true] {
-            for task in tasks.iter().filter(|task| task.state.is_live() == live) {
-                task.put(&mut values);
-            }
-        }
-        self.write_values(table, values, known).await
+        let mut ordered: Vec<&Task> = tasks.iter().collect();
+        ordered.sort_by_key(|task| task.state.is_live());
+        self.write_each(table, ordered.into_iter(), known.rows(), known, Task::put).await
     }
 
     /// Marks alarms as cleared; two clears of one alarm are done in their order.
@@ -237,15 +269,18 @@ impl Tx {
         known: &Incidents,
     ) -> Result<(), Error> {
         let last: HashMap<Id, &OutboxRow> = outbox.iter().map(|row| (row.incident, row)).collect();
-        let mut values = Vec::new();
+        let mut rows = Vec::with_capacity(8 * last.len());
         for row in last.values() {
-            for unit in &row.audience {
-                values.push(Value::text(unit));
-                values.push(Value::int(row.view.reported_at));
-                values.push(Value::id(row.incident));
-            }
+            let at = (row.view.reported_at, row.incident);
+            rows.extend(row.audience.iter().map(|unit| (unit, at)));
         }
-        self.write_values(table, values, known).await?;
+        // In the order of the key: neighbours are written together, and each once.
+        rows.sort_unstable();
+        rows.dedup();
+        self.write_each(table, rows.into_iter(), known.rows(), known, |(unit, at), values| {
+            values.extend([Value::text(unit), Value::int(at.0), Value::id(at.1)]);
+        })
+        .await?;
         let text = "DELETE FROM incident_audience \
                     WHERE unit = $1 AND reported_at = $2 AND incident = $3";
         for row in outbox {
@@ -281,16 +316,14 @@ impl Tx {
         table: &Table,
         outbox: &[OutboxRow],
         known: &Incidents,
-    ) -> Result<u64, Error> {
-        let first = self.take_numbers("outbox", outbox.len()).await?;
-        let mut values = Vec::with_capacity(outbox.len() * table.kinds.len());
-        for (row, seq) in outbox.iter().zip(first..) {
+    ) -> Result<(), Error> {
+        let rows: Vec<_> = (known.first_seq..).zip(outbox).collect();
+        self.write_each(table, rows.into_iter(), Rows::New, known, |(seq, row), values| {
             values.push(Value::int(seq));
             let no = known.numbers.get(&row.incident).filter(|_| row.view.no.is_empty());
-            outbox_values(row, no.map(String::as_str), &mut values);
-        }
-        self.write_values(table, values, known).await?;
-        Ok(first as u64)
+            outbox_values(row, no.map(String::as_str), values);
+        })
+        .await
     }
 }
 

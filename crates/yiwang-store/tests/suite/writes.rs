@@ -145,6 +145,51 @@ pub async fn numbers_of_incidents_have_no_gap(place: &Place) {
     }
 }
 
+/// A batch as large as the centre's goes by other statements than a single row, and one of new
+/// incidents by others than one that changes some.
+pub async fn many_rows_at_once_come_back_as_given(place: &Place) {
+    const NEW: u64 = 75;
+    let store = place.open().await;
+    let mut first = Changes::default();
+    for number in 0..NEW {
+        merge(&mut first, dispatched(1, number, "town-3", "village-7"));
+    }
+    let numbers = write(&store, &first).await.unwrap().numbers;
+    let mut mixed = dispatched(1, NEW, "town-4", "village-9");
+    for upsert in &mut first.incidents {
+        upsert.row.no.clone_from(&numbers[&upsert.row.id]);
+        let mut row = upsert.row.clone();
+        row.version = 5;
+        row.text = "again".to_owned();
+        mixed.incidents.push(Upsert { base: 4, row: row.clone() });
+        upsert.row = row;
+    }
+    for task in &mut first.tasks {
+        task.note.push('!');
+        mixed.tasks.push(task.clone());
+    }
+    write(&store, &mixed).await.unwrap();
+    for Upsert { row, .. } in &first.incidents {
+        let case = store.cases(&[row.id]).await.unwrap().pop().unwrap();
+        assert_eq!(case.incident, *row);
+        let tasks: Vec<_> = first.tasks.iter().filter(|task| task.incident == row.id).collect();
+        assert_eq!(case.tasks.iter().collect::<Vec<_>>(), tasks);
+        let mut clocks = first.clocks.iter().filter(|clock| clock.incident == row.id);
+        assert!(clocks.all(|clock| case.clocks.contains(clock)));
+        let history: Vec<_> = first.history.iter().filter(|h| h.incident == row.id).collect();
+        let stored = store.history(row.id, 0, 100).await.unwrap();
+        assert_eq!(stored.iter().collect::<Vec<_>>(), history);
+        let signal = first.signals.iter().find(|signal| signal.incident == Some(row.id)).unwrap();
+        let key = (signal.signal.source.as_str(), signal.signal.event_id.as_str());
+        assert_eq!(store.known_signals(&[key]).await.unwrap().pop().as_ref(), Some(signal));
+    }
+    let audit = store.audit_after(i64::MIN, 1_000).await.unwrap();
+    assert!(first.audit.iter().chain(&mixed.audit).all(|row| audit.contains(row)));
+    let seen = Scope::Unit("village-7".into());
+    assert_eq!(store.count(&seen, &IncidentFilter::default()).await.unwrap(), NEW);
+    assert_eq!(store.ledger().await.unwrap(), store.recount().await.unwrap());
+}
+
 pub async fn the_ledger_counts_what_is_there(place: &Place) {
     let store = place.open().await;
     for number in 0..5 {

@@ -62,8 +62,15 @@ async fn accept(listener: TcpListener, server: String, switches: Arc<Switches>) 
 async fn carry(mut client: TcpStream, mut server: TcpStream, switches: Arc<Switches>) {
     let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
+        // Asked for before the look, so that no switch falls between the two.
+        let refused = switches.refused.notified();
+        tokio::pin!(refused);
+        refused.as_mut().enable();
+        if switches.refuse.load(Ordering::SeqCst) {
+            return;
+        }
         tokio::select! {
-            () = switches.refused.notified() => return,
+            () = refused => return,
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 match hit(&switches, &up[..length]) {
