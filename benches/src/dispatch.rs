@@ -1,5 +1,5 @@
 //! `dispatch-sqlite`, `dispatch-postgres`: signals to durable, dispatched incidents through the centre's writer, in
-//! batches of 256, each batch one transaction.
+//! batches of 256, each batch one transaction; then how long a signal takes that comes alone.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use yiwang_centre::{Config, Parts, Writer};
 use yiwang_core::district::District;
 use yiwang_core::incident::{Outcome, State, Terms};
+use yiwang_core::record::Signal;
 use yiwang_log::{Log, MemoryConfig, standard_topics};
 use yiwang_store::{IncidentFilter, Position, Scope, Store};
 
@@ -23,6 +24,23 @@ const ROUNDS: usize = 5;
 const SIGNALS: usize = 40 * BATCH;
 /// Signals of a transaction: the shipped configuration's.
 const BATCH: usize = 256;
+/// Signals that come alone, each a transaction.
+const ALONE: usize = 256;
+
+/// What a run measured.
+struct Round {
+    /// Incidents a second.
+    rate: f64,
+    /// Milliseconds of the transactions of one signal, ascending.
+    alone_ms: Vec<f64>,
+}
+
+impl Round {
+    fn alone_ms(&self, quantile: f64) -> f64 {
+        let at = ((self.alone_ms.len().max(1) - 1) as f64 * quantile).round() as usize;
+        self.alone_ms.get(at).copied().unwrap_or_default()
+    }
+}
 
 /// SQLite in a temporary folder.
 ///
@@ -31,8 +49,7 @@ const BATCH: usize = 256;
 pub fn run_sqlite() -> anyhow::Result<Line> {
     measure(|_| {
         let folder = tempfile::tempdir().context("failed to make a folder")?;
-        let rate = round(&yiwang_store::Config::sqlite(folder.path().join("bench.db")))?;
-        Ok(rate)
+        round(&yiwang_store::Config::sqlite(folder.path().join("bench.db")))
     })
 }
 
@@ -47,25 +64,35 @@ pub fn run_postgres() -> anyhow::Result<Line> {
     measure(|number| {
         let name = format!("yiwang_bench_{}_{number}", std::process::id());
         psql(&url, &format!("CREATE DATABASE {name}"))?;
-        let rate = round(&yiwang_store::Config::postgres(format!("{server}/{name}")));
+        let round = round(&yiwang_store::Config::postgres(format!("{server}/{name}")));
         psql(&url, &format!("DROP DATABASE {name} WITH (FORCE)"))?;
-        rate
+        round
     })
 }
 
-fn measure(mut run: impl FnMut(usize) -> anyhow::Result<f64>) -> anyhow::Result<Line> {
-    let mut rates = Vec::new();
+fn measure(mut run: impl FnMut(usize) -> anyhow::Result<Round>) -> anyhow::Result<Line> {
+    let mut rounds = Vec::new();
     for number in 0..ROUNDS {
-        let rate = run(number)?;
-        println!("round {}: {rate:.0} incidents/s", number + 1);
-        rates.push(rate);
+        let round = run(number)?;
+        println!(
+            "round {}: {:.0} incidents/s; a signal alone p50 {:.2} p99 {:.2} ms",
+            number + 1,
+            round.rate,
+            round.alone_ms(0.5),
+            round.alone_ms(0.99)
+        );
+        rounds.push(round);
     }
+    let of = |value: &dyn Fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
     Ok(Line {
-        value: median(&rates),
+        value: of(&|round| round.rate),
         unit: "incidents/s",
         reference: None,
         ratio: None,
-        further: Vec::new(),
+        further: vec![
+            ("alone_p50_ms", of(&|round| round.alone_ms(0.5))),
+            ("alone_p99_ms", of(&|round| round.alone_ms(0.99))),
+        ],
     })
 }
 
@@ -78,18 +105,18 @@ fn psql(url: &str, statement: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn round(store: &yiwang_store::Config) -> anyhow::Result<f64> {
+fn round(store: &yiwang_store::Config) -> anyhow::Result<Round> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(store).await?;
         let district = fixture::district()?;
-        let rate = dispatch(&store, &district).await;
+        let round = dispatch(&store, &district).await;
         store.close().await;
-        rate
+        round
     })
 }
 
-async fn dispatch(store: &Store, district: &Arc<District>) -> anyhow::Result<f64> {
+async fn dispatch(store: &Store, district: &Arc<District>) -> anyhow::Result<Round> {
     let parts = Parts {
         log: Log::open_memory(MemoryConfig::default(), standard_topics(1))?,
         store: store.clone(),
@@ -97,24 +124,37 @@ async fn dispatch(store: &Store, district: &Arc<District>) -> anyhow::Result<f64
         terms: Arc::new(Terms::default()),
     };
     let writer = Writer::open(&config(), &parts, &CancellationToken::new()).await?;
-    let signals = fixture::alarms(district, SIGNALS, writer.now());
-    let begun = Instant::now();
+    let signals = fixture::alarms(district, SIGNALS + ALONE, writer.now());
+    let (many, alone) = signals.split_at(SIGNALS);
     let mut read = 0;
-    for batch in signals.chunks(BATCH) {
-        read += batch.len() as u64;
-        let position = Position { epoch: 0, partition: 0, seq: read };
-        let answers = writer.signals(batch, Some(position)).await?;
-        ensure!(
-            answers.iter().all(|answer| answer.outcome == Outcome::Opened),
-            "a signal did not open an incident of its own"
-        );
+    let begun = Instant::now();
+    for batch in many.chunks(BATCH) {
+        commit(&writer, batch, &mut read).await?;
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let rate = SIGNALS as f64 / begun.elapsed().as_secs_f64();
+    let mut alone_ms = Vec::with_capacity(ALONE);
+    for signal in alone {
+        let begun = Instant::now();
+        commit(&writer, std::slice::from_ref(signal), &mut read).await?;
+        alone_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    alone_ms.sort_by(f64::total_cmp);
     let dispatched =
         IncidentFilter { states: vec![State::Dispatched], ..IncidentFilter::default() };
     let count = store.count(&Scope::All, &dispatched).await?;
-    ensure!(count == SIGNALS as u64, "{count} of {SIGNALS} incidents are dispatched");
-    Ok(SIGNALS as f64 / seconds)
+    ensure!(count == read, "{count} of {read} incidents are dispatched");
+    Ok(Round { rate, alone_ms })
+}
+
+async fn commit(writer: &Writer, batch: &[Signal], read: &mut u64) -> anyhow::Result<()> {
+    *read += batch.len() as u64;
+    let position = Position { epoch: 0, partition: 0, seq: *read };
+    let answers = writer.signals(batch, Some(position)).await?;
+    ensure!(
+        answers.iter().all(|answer| answer.outcome == Outcome::Opened),
+        "a signal did not open an incident of its own"
+    );
+    Ok(())
 }
 
 fn config() -> Config {

@@ -1,7 +1,8 @@
-//! The tail of the outbox, read once for all streams.
+//! The tail of the outbox, made once for all streams.
 //!
-//! One task reads what was committed, in order and without a gap, and hands it to whoever listens. A listener that
-//! falls behind the ring reads the outbox itself; nothing is ever skipped.
+//! One task passes on what was committed, in order and without a gap, to whoever listens: from the writer's hand where
+//! it follows on, else from the outbox. A listener that falls behind the ring reads the outbox itself; nothing is ever
+//! skipped.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,7 @@ use yiwang_proto::view::{self, Shown};
 use yiwang_store::{Action, OutboxEntry, Store};
 
 use crate::Error;
+use crate::handed::Handed;
 use crate::writer::Writer;
 
 /// Changes that listeners may be behind before they read the outbox themselves.
@@ -89,15 +91,30 @@ impl Feed {
         *self.head.borrow()
     }
 
-    /// Reads the outbox until told to stop.
+    /// Passes on what is committed until told to stop.
     pub(crate) async fn follow(mut self, stop: CancellationToken) -> Result<(), Error> {
         loop {
-            tokio::select! {
-                changed = self.committed.changed() => if changed.is_err() { return Ok(()) },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+            let news = tokio::select! {
+                changed = self.committed.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => return Ok(()),
+                },
+                () = tokio::time::sleep(LOOK_EVERY) => false,
                 () = stop.cancelled() => return Ok(()),
+            };
+            self.pass_handed();
+            // What the writer did not hand over, and what it does not know of.
+            let committed = *self.committed.borrow_and_update();
+            if !news || self.head() < committed {
+                while self.read_page().await? {}
             }
-            while self.read_page().await? {}
+        }
+    }
+
+    /// Passes on what this process's writer has committed, without asking the store for it.
+    fn pass_handed(&self) {
+        for Handed { entry, arrival } in self.writer.take_handed(self.head() + 1) {
+            self.pass(Entry::new(entry, arrival));
         }
     }
 
@@ -112,13 +129,14 @@ impl Feed {
             Err(error) => return Err(error.into()),
         };
         let more = page.len() == PAGE as usize;
-        for entry in page {
-            let seq = entry.seq;
-            let arrival = self.writer.arrival(seq);
-            // Nobody listening is no fault: the entry lies in the outbox.
-            let _ = self.ring.send(Arc::new(Entry::new(entry, arrival)));
-            self.head.send_replace(seq);
-        }
+        page.into_iter().for_each(|entry| self.pass(Entry::new(entry, None)));
         Ok(more)
+    }
+
+    fn pass(&self, entry: Entry) {
+        let seq = entry.seq;
+        // Nobody listening is no fault: the entry lies in the outbox.
+        let _ = self.ring.send(Arc::new(entry));
+        self.head.send_replace(seq);
     }
 }

@@ -10,6 +10,7 @@ mod caller;
 mod error;
 mod feed;
 mod guard;
+mod handed;
 mod intake;
 mod lease;
 mod metrics;

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use yiwang_log::{Batch, Route};
-use yiwang_store::{Action, Cursor, OutboxEntry, Store};
+use yiwang_log::{Batch, Route, TopicId};
+use yiwang_store::{Action, Cursor, Store};
 
-use crate::feed::Feed;
+use crate::feed::{Entry, Feed};
 use crate::retry::retry;
 use crate::writer::Writer;
 use crate::{Error, Parts};
@@ -35,22 +36,27 @@ pub(crate) async fn run(
     let mut cursor = retry(&stop, || start(&parts.store, &writer)).await?;
     // Kept every second, not with every page: what is told again after a crash costs less than a transaction here.
     let mut kept = (cursor.seq, Instant::now());
+    // Entries that follow on, from the ring; none as long as the outbox has to be read.
+    let mut fresh: Vec<Arc<Entry>> = Vec::new();
+    let mut behind = true;
     loop {
-        let page = match parts.store.outbox_after(cursor.seq, PAGE).await {
-            Ok(page) => page,
-            Err(error) if error.action() == Action::Retry => Vec::new(),
-            Err(error) => return Err(error.into()),
+        let page = match behind {
+            false => std::mem::take(&mut fresh),
+            true => match parts.store.outbox_after(cursor.seq, PAGE).await {
+                Ok(page) => {
+                    behind = page.len() == PAGE as usize;
+                    page.into_iter().map(|entry| Arc::new(Entry::new(entry, None))).collect()
+                }
+                Err(error) if error.action() == Action::Retry => {
+                    tracing::warn!(%error, "failed to read the outbox for the log; reading again");
+                    behind = false;
+                    Vec::new()
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         if let Some(last) = page.last() {
-            let mut batch = Batch::new();
-            for OutboxEntry { seq, row } in &page {
-                let key = row.incident.to_bytes();
-                let hash = (row.incident.0 >> 64) as u64;
-                let value =
-                    yiwang_proto::change_to_bytes(i64::try_from(*seq).unwrap_or(i64::MAX), row);
-                batch.push(topic, Route::Key { hash }, &key, &[], &value);
-            }
-            let safe = async { log.append(batch).await?.safe().await };
+            let safe = async { log.append(batch(topic, &page)).await?.safe().await };
             // A full log is waited for, but not for ever.
             tokio::select! {
                 safe = safe => safe?,
@@ -63,16 +69,46 @@ pub(crate) async fn run(
             keep(&parts.store, &cursor).await?;
             kept = (cursor.seq, Instant::now());
         }
-        if !page.is_empty() {
+        if behind {
             continue;
         }
         tokio::select! {
-            // Lagging behind the ring only means that there is news.
-            _ = news.recv() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            entry = news.recv() => {
+                behind = true;
+                if let Ok(entry) = entry {
+                    fresh = following(entry, &mut news);
+                    // What was passed on before the outbox was read comes again.
+                    fresh.retain(|entry| entry.seq > cursor.seq);
+                    behind = fresh.first().is_some_and(|entry| entry.seq != cursor.seq + 1);
+                }
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => behind = true,
             () = stop.cancelled() => return keep(&parts.store, &cursor).await,
         }
     }
+}
+
+/// An entry and those right behind it that are there already.
+fn following(first: Arc<Entry>, news: &mut broadcast::Receiver<Arc<Entry>>) -> Vec<Arc<Entry>> {
+    let mut entries = vec![first];
+    while entries.len() < PAGE as usize
+        && let Ok(entry) = news.try_recv()
+    {
+        entries.push(entry);
+    }
+    entries
+}
+
+fn batch(topic: TopicId, entries: &[Arc<Entry>]) -> Batch {
+    let mut batch = Batch::new();
+    for entry in entries {
+        let Entry { seq, row, .. } = &**entry;
+        let key = row.incident.to_bytes();
+        let hash = (row.incident.0 >> 64) as u64;
+        let value = yiwang_proto::change_to_bytes(i64::try_from(*seq).unwrap_or(i64::MAX), row);
+        batch.push(topic, Route::Key { hash }, &key, &[], &value);
+    }
+    batch
 }
 
 async fn start(store: &Store, writer: &Writer) -> Result<Cursor, Error> {

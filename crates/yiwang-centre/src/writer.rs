@@ -5,8 +5,8 @@
 //! committed; nothing of it has been shown to anybody.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::district::District;
 use yiwang_core::ids::Id;
 use yiwang_core::incident::{
-    Answer, Case, ChangeKind, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session,
-    Staged, Terms,
+    Answer, Case, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session, Staged, Terms,
 };
 use yiwang_core::record::{Millis, Signal};
-use yiwang_store::{Action, Lease, Numbering, Position, Store};
+use yiwang_store::{Action, Applied, Lease, Numbering, Position, Store};
 
-use crate::answers::{Count, counted, received, record_answers};
+use crate::answers::{Count, Inputted, counted, received, record_answers};
 use crate::guard::guarded;
+use crate::handed::{HandOver, Handed};
 use crate::reload::read_index;
 use crate::retry::retry;
 use crate::time::{Clock, day_of};
@@ -39,8 +39,6 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const WAITING_MAX: usize = 1_024;
 /// Reason on the row of a signal on which the core panicked.
 const PANICKED: &str = "PANICKED";
-/// Receptions remembered until the feed has passed the change that they led to.
-const ARRIVALS_MAX: usize = 100_000;
 
 /// Answers of a batch of signals, in its order.
 pub type Answers = Vec<Answer>;
@@ -62,8 +60,8 @@ pub struct Writer {
     caught_up: watch::Sender<bool>,
     /// Whether the store did not answer the last batch that is tried until it is committed.
     away: AtomicBool,
-    /// When the signals behind changes that the feed has not passed yet were received, by number.
-    arrivals: std::sync::Mutex<HashMap<u64, Millis>>,
+    /// Committed changes that the feed has not taken yet.
+    handed: HandOver,
 }
 
 /// Why a centre writes nothing more.
@@ -126,7 +124,7 @@ impl Writer {
             committed: watch::Sender::new(head),
             caught_up: watch::Sender::new(false),
             away: AtomicBool::new(false),
-            arrivals: std::sync::Mutex::default(),
+            handed: HandOver::default(),
         })
     }
 
@@ -151,9 +149,9 @@ impl Writer {
         lease::release(&self.store, &self.lease).await;
     }
 
-    /// When the signal behind a change was received, if it opened an incident here; asked once.
-    pub(crate) fn arrival(&self, seq: u64) -> Option<Millis> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq)
+    /// The changes committed here from a number on, without a gap.
+    pub(crate) fn take_handed(&self, from: u64) -> Vec<Handed> {
+        self.handed.take(from)
     }
 
     /// The state, in accordance with the store.
@@ -250,7 +248,14 @@ impl Writer {
             };
         };
         let received = received(batch, &answers);
-        self.commit(&mut state, changes, position, &counted(&answers), &received).await?;
+        let effects = Effects {
+            changes,
+            position,
+            counts: &counted(&answers),
+            received,
+            inputs: Inputted::of_signals(batch),
+        };
+        self.commit(&mut state, effects).await?;
         record_answers(&answers);
         Ok(answers)
     }
@@ -313,7 +318,9 @@ impl Writer {
         let changes = session.finish();
         let counts =
             answer.as_ref().map(|answer| counted(std::slice::from_ref(answer))).unwrap_or_default();
-        self.commit(&mut state, changes, None, &counts, &HashMap::new()).await?;
+        let inputs = Inputted::of_signals(std::slice::from_ref(signal));
+        self.commit(&mut state, Effects { counts: &counts, inputs, ..Effects::of(changes) })
+            .await?;
         if let Ok(answer) = &answer {
             record_answers(std::slice::from_ref(answer));
         }
@@ -333,7 +340,8 @@ impl Writer {
         }
         let done = self.supply(&mut session, |session| session.command(command)).await?;
         let changes = session.finish();
-        self.commit(&mut state, changes, None, &[], &HashMap::new()).await?;
+        let inputs = Inputted::of_command(command);
+        self.commit(&mut state, Effects { inputs, ..Effects::of(changes) }).await?;
         Ok(done)
     }
 
@@ -361,7 +369,7 @@ impl Writer {
                 staged => break staged?,
             }
         };
-        self.commit(&mut state, changes, None, &[], &HashMap::new()).await?;
+        self.commit(&mut state, Effects::of(changes)).await?;
         metrics::record_rungs(fired.rungs);
         Ok(fired)
     }
@@ -426,28 +434,25 @@ impl Writer {
         Ok(self.store.cases(&[id]).await?.pop())
     }
 
-    async fn commit(
-        &self,
-        state: &mut State,
-        changes: Changes,
-        position: Option<Position>,
-        counts: &[Count],
-        received: &HashMap<Id, Millis>,
-    ) -> Result<(), Error> {
+    async fn commit(&self, state: &mut State, effects: Effects<'_>) -> Result<(), Error> {
+        let Effects { mut changes, position, counts, received, inputs } = effects;
         if changes.is_empty() && position.is_none() && counts.is_empty() {
             return Ok(());
         }
         // Should this call be given up half way, the next one finds the mark.
         state.doubtful = true;
-        let first = self.write(&changes, position, counts).await;
-        state.doubtful = first.as_ref().is_err_and(Error::in_doubt);
-        let first = first.inspect_err(|error| self.note_end(error))?;
+        let written = self.write(&changes, position, counts).await;
+        state.doubtful = written.as_ref().is_err_and(Error::in_doubt);
+        let applied = written.inspect_err(|error| self.note_end(error))?;
         state.index.apply(&changes);
         metrics::record_open(state.index.len());
-        self.note_arrivals(first, &changes, received);
-        let changed = changes.outbox.len() as u64;
+        let outbox = std::mem::take(&mut changes.outbox);
+        let changed = outbox.len() as u64;
         if changed > 0 {
-            self.committed.send_replace(first + changed - 1);
+            if inputs == Inputted::AsStored {
+                self.handed.put(outbox, &applied, &received);
+            }
+            self.committed.send_replace(applied.first_seq + changed - 1);
         }
         Ok(())
     }
@@ -462,33 +467,40 @@ impl Writer {
         self.over.send_replace(Some(over));
     }
 
-    fn note_arrivals(&self, first: u64, changes: &Changes, received: &HashMap<Id, Millis>) {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        if arrivals.len() > ARRIVALS_MAX {
-            arrivals.clear();
-        }
-        let opened =
-            (first..).zip(&changes.outbox).filter(|(_, row)| row.kind == ChangeKind::Opened);
-        arrivals.extend(opened.filter_map(|(seq, row)| Some((seq, *received.get(&row.incident)?))));
-    }
-
-    /// One transaction; the answer is the number of its first change.
+    /// One transaction.
     async fn write(
         &self,
         changes: &Changes,
         position: Option<Position>,
         counts: &[Count],
-    ) -> Result<u64, Error> {
+    ) -> Result<Applied, Error> {
         let district = self.district();
         let day = day_of(self.clock.now(), district.zone());
         let mut tx = self.store.begin(Some(&self.lease)).await?;
         let applied = tx.apply(changes, &Numbering { district: district.id(), day: &day }).await?;
-        tx.count(counts).await?;
+        tx.count(counts)?;
         if let Some(position) = position {
             tx.set_position(TOPIC, position).await?;
         }
         tx.commit().await?;
-        Ok(applied.first_seq)
+        Ok(applied)
+    }
+}
+
+/// What one transaction is to write, and what is told of it afterwards.
+struct Effects<'a> {
+    changes: Changes,
+    position: Option<Position>,
+    counts: &'a [Count],
+    /// When the signals that opened incidents were received.
+    received: HashMap<Id, Millis>,
+    inputs: Inputted,
+}
+
+impl Effects<'_> {
+    fn of(changes: Changes) -> Self {
+        let (position, counts, inputs) = (None, &[][..], Inputted::AsStored);
+        Self { changes, position, counts, received: HashMap::new(), inputs }
     }
 }
 

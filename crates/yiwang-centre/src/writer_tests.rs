@@ -220,3 +220,29 @@ async fn a_report_finds_out_that_the_centre_is_fenced() {
     assert!(matches!(desk.writer.over().await, Error::Fenced));
     assert_eq!(desk.incidents().await, 0);
 }
+
+#[tokio::test]
+async fn what_is_handed_over_is_what_the_store_has() {
+    let desk = Desk::new().await;
+    let mut signals = ["one", "two", "three"].map(|name| desk.signal(name));
+    desk.writer.signals(&signals[..2], at(2)).await.unwrap();
+    let stored = desk.store.outbox_after(0, 100).await.unwrap();
+    let handed = desk.writer.take_handed(1);
+    assert!(handed.len() > 2);
+    let arrivals: Vec<Millis> = handed.iter().filter_map(|change| change.arrival).collect();
+    assert_eq!(arrivals, signals[..2].iter().map(|signal| signal.received_at).collect::<Vec<_>>());
+    let entries: Vec<_> = handed.into_iter().map(|change| change.entry).collect();
+    assert_eq!(entries, stored);
+    // Texts that the store changes are left to it: the feed finds a hole.
+    let head = stored.len() as u64;
+    signals[2].text = "a\0b".to_owned();
+    desk.writer.signals(&signals[2..], at(3)).await.unwrap();
+    desk.writer.signals(&[desk.signal("four")], at(4)).await.unwrap();
+    assert!(desk.writer.take_handed(head + 1).is_empty());
+    let stored = desk.store.outbox_after(head, 100).await.unwrap();
+    assert_eq!(stored[0].row.view.text, "a\u{fffd}b");
+    // Behind the hole it goes on.
+    let behind = stored.iter().find(|entry| entry.row.view.source.ends_with("/four")).unwrap();
+    let handed = desk.writer.take_handed(behind.seq);
+    assert_eq!(handed[0].entry, *behind);
+}

@@ -62,6 +62,8 @@ async fn sqlite(path: &Path, limits: &Limits) -> Result<Engine, Error> {
     let write = SqlitePoolOptions::new()
         .min_connections(1)
         .max_connections(1)
+        // A file does not go away like a server.
+        .test_before_acquire(false)
         .acquire_timeout(limits.acquire_max)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -72,6 +74,7 @@ async fn sqlite(path: &Path, limits: &Limits) -> Result<Engine, Error> {
     migrate(&write, SQLITE).await.map_err(|error| migration_error(error, Error::sqlite))?;
     let read = SqlitePoolOptions::new()
         .max_connections(limits.connections_max)
+        .test_before_acquire(false)
         .acquire_timeout(limits.acquire_max)
         .max_lifetime(None)
         .connect_with(options.read_only(true).create_if_missing(false))

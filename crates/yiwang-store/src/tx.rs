@@ -34,6 +34,8 @@ pub struct Tx {
     link: Link,
     /// The server's id of this transaction, for a commit whose answer is lost.
     xid: Option<String>,
+    /// Counted so far, written last: by (stage, name).
+    counts: BTreeMap<(String, String), i64>,
     broken: bool,
 }
 
@@ -56,7 +58,13 @@ impl Store {
     /// too long.
     pub async fn begin(&self, lease: Option<&Lease>) -> Result<Tx, Error> {
         let link = Link::begin(&self.shared.engine).await?;
-        let mut tx = Tx { shared: self.shared.clone(), link, xid: None, broken: false };
+        let mut tx = Tx {
+            shared: self.shared.clone(),
+            link,
+            xid: None,
+            counts: BTreeMap::new(),
+            broken: false,
+        };
         match (tx.dialect(), lease) {
             (Dialect::Sqlite, None) => {}
             (Dialect::Sqlite, Some(lease)) => {
@@ -131,26 +139,30 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds to counters of the ledger: `(stage, name, how many)`.
+    /// Adds to counters of the ledger, when it commits: `(stage, name, how many)`.
     ///
     /// # Errors
-    /// As the engine fails.
-    pub async fn count(&mut self, counts: &[(&str, &str, i64)]) -> Result<(), Error> {
-        let mut sums: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-        for (stage, name, value) in counts {
-            *sums.entry((stage, name)).or_default() += value;
-        }
-        sums.retain(|_, value| *value != 0);
+    /// `Broken` after another call has failed.
+    pub fn count(&mut self, counts: &[(&str, &str, i64)]) -> Result<(), Error> {
         if self.broken {
             return Err(Error::Broken);
         }
-        fn put<'c>((key, value): ((&'c str, &'c str), i64), values: &mut Vec<Value<'c>>) {
-            values.extend([Value::text(key.0), Value::text(key.1), Value::int(value)]);
+        for (stage, name, value) in counts {
+            *self.counts.entry(((*stage).to_owned(), (*name).to_owned())).or_default() += value;
+        }
+        Ok(())
+    }
+
+    /// All counters of the transaction, in one statement.
+    async fn write_counts(&mut self) -> Result<(), Error> {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.retain(|_, value| *value != 0);
+        fn put<'c>(count: (&'c (String, String), &'c i64), values: &mut Vec<Value<'c>>) {
+            let ((stage, name), value) = count;
+            values.extend([Value::text(stage), Value::text(name), Value::int(*value)]);
         }
         let table = &self.shared.tables.ledger;
-        let written = table.write(&mut self.link, sums.into_iter(), Rows::Any, put, |_| None).await;
-        self.broken = written.is_err();
-        written
+        table.write(&mut self.link, counts.iter(), Rows::Any, put, |_| None).await
     }
 
     /// Removes rows made before `before`, at most `limit`; says how many.
@@ -182,10 +194,11 @@ impl Tx {
     ///
     /// # Errors
     /// `Retry` when nothing was written, or `InDoubt`; `Halt` when the disk failed.
-    pub async fn commit(self) -> Result<(), Error> {
+    pub async fn commit(mut self) -> Result<(), Error> {
         if self.broken {
             return Err(Error::Broken);
         }
+        self.write_counts().await?;
         let Self { shared, link, xid, .. } = self;
         match (link.commit().await, xid) {
             (Err(error @ Error::Unreachable { .. }), Some(xid)) => {

@@ -8,9 +8,9 @@ use sqlx::{Executor as _, Postgres, SqlStr, Sqlite, Transaction};
 use tokio::time::timeout;
 
 use super::value::{
-    Shared, postgres_arguments, postgres_columns, postgres_row, sqlite_arguments, sqlite_row,
+    Shared, add_arguments, postgres_arguments, postgres_columns, postgres_row, sqlite_row,
 };
-use super::{Engine, Kind, Value};
+use super::{Engine, Kind, Value, sql};
 use crate::Error;
 
 /// Rows of neutral values.
@@ -44,19 +44,63 @@ impl Engine {
 /// An open write transaction; dropped without `commit`, it never happened.
 pub(crate) enum Link {
     /// sqlx rolls back on drop.
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteLink),
     /// The server rolls back when the connection closes, which drop does.
     Postgres(PostgresLink),
 }
 
-/// Runs a statement of SQLite; says how many rows it touched.
-pub(crate) async fn run_sqlite(
-    link: &mut Transaction<'static, Sqlite>,
-    sql: SqlStr,
-    arguments: SqliteArguments,
-) -> Result<u64, Error> {
-    let done = (&mut **link).execute(sqlx::query_with(sql, arguments)).await;
-    Ok(done.map_err(Error::sqlite)?.rows_affected())
+/// A transaction of SQLite. Each call of the driver wakes the engine's thread and waits to be woken
+/// by it, which on a busy machine costs more than a statement of one row: few rows are gathered, all
+/// their statements one call.
+pub(crate) struct SqliteLink {
+    transaction: Transaction<'static, Sqlite>,
+    gathered: Option<Script>,
+}
+
+/// Statements that go together; their parameters are all `?`.
+#[derive(Default)]
+pub(crate) struct Script {
+    text: String,
+    pub(crate) arguments: SqliteArguments,
+}
+
+impl Script {
+    /// Adds a statement whose values are among the arguments already.
+    pub(crate) fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push(';');
+    }
+}
+
+impl SqliteLink {
+    fn new(transaction: Transaction<'static, Sqlite>) -> Self {
+        Self { transaction, gathered: None }
+    }
+
+    /// What is gathered, if it is.
+    pub(crate) fn script(&mut self) -> Option<&mut Script> {
+        self.gathered.as_mut()
+    }
+
+    /// Runs what was gathered; goes on gathering.
+    async fn flush(&mut self) -> Result<(), Error> {
+        let Some(script) = &mut self.gathered else { return Ok(()) };
+        let Script { text, arguments } = std::mem::take(script);
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.run(sql(text), arguments).await.map(drop)
+    }
+
+    /// Runs a statement; says how many rows it touched.
+    pub(crate) async fn run(
+        &mut self,
+        sql: SqlStr,
+        arguments: SqliteArguments,
+    ) -> Result<u64, Error> {
+        let done = (&mut *self.transaction).execute(sqlx::query_with(sql, arguments)).await;
+        Ok(done.map_err(Error::sqlite)?.rows_affected())
+    }
 }
 
 impl Link {
@@ -64,7 +108,7 @@ impl Link {
         match engine {
             Engine::Sqlite { write, .. } => {
                 let begun = write.begin_with("BEGIN IMMEDIATE").await;
-                begun.map(Self::Sqlite).map_err(Error::sqlite)
+                Ok(Self::Sqlite(SqliteLink::new(begun.map_err(Error::sqlite)?)))
             }
             Engine::Postgres { pool, limits } => {
                 let connection = pool.acquire().await.map_err(Error::postgres)?;
@@ -75,10 +119,28 @@ impl Link {
         }
     }
 
+    /// From here on the rows of tables wait for those that follow, where that saves time.
+    pub(crate) fn gather(&mut self) {
+        if let Self::Sqlite(link) = self {
+            link.gathered = Some(Script::default());
+        }
+    }
+
+    /// Runs what was gathered.
+    pub(crate) async fn finish(&mut self) -> Result<(), Error> {
+        let Self::Sqlite(link) = self else { return Ok(()) };
+        link.flush().await?;
+        link.gathered = None;
+        Ok(())
+    }
+
     /// Runs a statement; says how many rows it touched.
     pub(crate) async fn run(&mut self, sql: SqlStr, values: Vec<Value<'_>>) -> Result<u64, Error> {
         match self {
-            Self::Sqlite(link) => run_sqlite(link, sql, arguments(values)?).await,
+            Self::Sqlite(link) => {
+                link.flush().await?;
+                link.run(sql, arguments(values)?).await
+            }
             Self::Postgres(link) => link.run(sql, postgres_arguments(values)?).await,
         }
     }
@@ -92,8 +154,10 @@ impl Link {
     ) -> Result<Rows, Error> {
         match self {
             Self::Sqlite(link) => {
+                link.flush().await?;
                 let query = sqlx::query_with(sql, arguments(values)?);
-                let rows = (&mut **link).fetch_all(query).await.map_err(Error::sqlite)?;
+                let rows = (&mut *link.transaction).fetch_all(query).await;
+                let rows = rows.map_err(Error::sqlite)?;
                 rows.iter().map(|row| sqlite_row(row, kinds)).collect()
             }
             Self::Postgres(link) => link.rows(sql, values, kinds).await,
@@ -102,7 +166,10 @@ impl Link {
 
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(link) => link.commit().await.map_err(Error::sqlite),
+            Self::Sqlite(mut link) => {
+                link.flush().await?;
+                link.transaction.commit().await.map_err(Error::sqlite)
+            }
             Self::Postgres(mut link) => {
                 link.plain("COMMIT").await?;
                 link.keep();
@@ -113,7 +180,7 @@ impl Link {
 
     pub(crate) async fn rollback(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(link) => link.rollback().await.map_err(Error::sqlite),
+            Self::Sqlite(link) => link.transaction.rollback().await.map_err(Error::sqlite),
             Self::Postgres(mut link) => {
                 link.plain("ROLLBACK").await?;
                 link.keep();
@@ -125,7 +192,9 @@ impl Link {
 
 /// Arguments of a statement of its own.
 fn arguments(values: Vec<Value<'_>>) -> Result<SqliteArguments, Error> {
-    sqlite_arguments(values.into_iter(), &mut Shared::new())
+    let mut arguments = SqliteArguments::default();
+    add_arguments(&mut arguments, values.into_iter(), &mut Shared::new())?;
+    Ok(arguments)
 }
 
 /// A connection that is closed on drop unless it was found sound at the end.

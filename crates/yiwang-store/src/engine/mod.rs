@@ -6,8 +6,8 @@
 mod link;
 mod value;
 
-pub(crate) use link::{Link, PostgresLink, Rows, run_sqlite};
-pub(crate) use value::{Kind, Shared, Value, sqlite_arguments, storable};
+pub(crate) use link::{Link, PostgresLink, Rows, SqliteLink};
+pub(crate) use value::{Kind, Shared, Value, add_arguments, storable};
 
 use std::fmt::Write as _;
 

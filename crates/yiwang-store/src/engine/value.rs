@@ -105,11 +105,11 @@ impl<'v> Shared<'v> {
 }
 
 /// Values as arguments of SQLite; lists become JSON for `json_each`.
-pub(crate) fn sqlite_arguments<'v>(
+pub(crate) fn add_arguments<'v>(
+    arguments: &mut SqliteArguments,
     values: impl ExactSizeIterator<Item = Value<'v>>,
     shared: &mut Shared<'v>,
-) -> Result<SqliteArguments, Error> {
-    let mut arguments = SqliteArguments::default();
+) -> Result<(), Error> {
     arguments.reserve(values.len(), 0);
     for value in values {
         match value {
@@ -133,7 +133,7 @@ pub(crate) fn sqlite_arguments<'v>(
         }
         .map_err(encode_failed)?;
     }
-    Ok(arguments)
+    Ok(())
 }
 
 /// Values as arguments of PostgreSQL.

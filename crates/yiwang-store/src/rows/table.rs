@@ -4,7 +4,8 @@
 //! and stays in the statement cache), whole columns through `UNNEST` in PostgreSQL. `COPY` would be no
 //! quicker there: the driver sends its end in a packet of its own, which waits for a delayed ACK.
 
-use sqlx::{SqlStr, Sqlite, Transaction};
+use sqlx::SqlStr;
+use sqlx::sqlite::SqliteArguments;
 use yiwang_core::ids::Id;
 use yiwang_core::incident::{
     AuditRow, Clock, ClockSegment, CommandRow, History, Incident, OutboxRow, PolicyRow, Request,
@@ -14,11 +15,11 @@ use yiwang_core::incident::{
 use super::{Column, Row};
 use crate::Error;
 use crate::engine::{
-    Dialect, Kind, Link, PostgresLink, Shared, Value, quoted, run_sqlite, sql, sqlite_arguments,
+    Dialect, Kind, Link, PostgresLink, Shared, SqliteLink, Value, add_arguments, quoted, sql,
 };
 
 /// Rows per statement in SQLite, largest first; 1 must be among them.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+const CHUNKS: [usize; 7] = [64, 16, 8, 4, 3, 2, 1];
 /// Values per statement in SQLite: what is more makes its buffers slow, not its work quick.
 const CHUNK_VALUES_MAX: usize = 1_600;
 
@@ -202,26 +203,33 @@ impl Table {
     /// While one statement runs in the engine's thread, the values of the next are made here.
     async fn write_sqlite<'v, T>(
         &self,
-        link: &mut Transaction<'static, Sqlite>,
+        link: &mut SqliteLink,
         mut rows: impl ExactSizeIterator<Item = T>,
         known: Rows,
         fill: impl Fn(T, &mut Vec<Value<'v>>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let texts = self.texts(known);
         let (mut values, mut shared) = (Vec::new(), Shared::new());
-        let mut next = || {
+        let mut next = |arguments: &mut SqliteArguments| {
             let chunk = texts.iter().find(|(size, _)| *size <= rows.len());
             let Some((size, text)) = chunk else { return Ok(None) };
             for row in rows.by_ref().take(*size) {
                 fill(row, &mut values)?;
             }
-            let arguments = sqlite_arguments(values.drain(..), &mut shared)?;
-            Ok::<_, Error>(Some((text.clone(), arguments)))
+            add_arguments(arguments, values.drain(..), &mut shared)?;
+            Ok::<_, Error>(Some(text))
         };
-        let mut chunk = next()?;
-        while let Some((text, arguments)) = chunk {
-            let (done, following) =
-                tokio::join!(biased; run_sqlite(link, text, arguments), async { next() });
+        if let Some(script) = link.script() {
+            while let Some(text) = next(&mut script.arguments)? {
+                script.push(text.as_str());
+            }
+            return Ok(());
+        }
+        let mut arguments = SqliteArguments::default();
+        let mut chunk = next(&mut arguments)?;
+        while let Some(text) = chunk {
+            let run = link.run(text.clone(), std::mem::take(&mut arguments));
+            let (done, following) = tokio::join!(biased; run, async { next(&mut arguments) });
             done?;
             chunk = following?;
         }

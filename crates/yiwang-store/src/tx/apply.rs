@@ -10,6 +10,9 @@ use crate::Error;
 use crate::engine::{Dialect, Kind, Value, storable};
 use crate::rows::{Cells, NO_CELL, Row, Rows, Table, outbox_values};
 
+/// Versions and signals of a step that is small: a few incidents, whose rows go together.
+const GATHERED_MAX: usize = 24;
+
 /// What new incidents are numbered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbering<'a> {
@@ -63,7 +66,21 @@ impl Tx {
     ) -> Result<Applied, Error> {
         let mut incidents = self.check_versions(changes).await?;
         self.number(changes, numbering, &mut incidents).await?;
-        let (shared, known) = (self.shared.clone(), &incidents);
+        if changes.history.len() + changes.signals.len() <= GATHERED_MAX {
+            self.link.gather();
+        }
+        let written = self.write_all(changes, &incidents).await;
+        let written = match written {
+            Ok(()) => self.link.finish().await,
+            failed => failed,
+        };
+        self.broken |= written.is_err();
+        written?;
+        Ok(Applied { first_seq: incidents.first_seq as u64, numbers: incidents.numbers })
+    }
+
+    async fn write_all(&mut self, changes: &Changes, known: &Incidents) -> Result<(), Error> {
+        let shared = self.shared.clone();
         let tables = &shared.tables;
         let hanging = known.rows();
         let done = changes.audit.iter().all(|row| row.refused.is_none());
@@ -82,9 +99,8 @@ impl Tx {
         let audit = if done { Rows::New } else { Rows::Any };
         self.write(&tables.audit, &changes.audit, audit, known).await?;
         self.write_audience(&tables.audience, &changes.outbox, known).await?;
-        self.count_changes(changes, known).await?;
-        self.write_outbox(&tables.outbox, &changes.outbox, known).await?;
-        Ok(Applied { first_seq: incidents.first_seq as u64, numbers: incidents.numbers })
+        self.count_changes(changes, known)?;
+        self.write_outbox(&tables.outbox, &changes.outbox, known).await
     }
 
     /// Compares every changed incident with the store; in PostgreSQL their rows stay locked.
@@ -295,7 +311,7 @@ impl Tx {
     }
 
     /// Rows C and I of the ledger move with what they count.
-    async fn count_changes(&mut self, changes: &Changes, known: &Incidents) -> Result<(), Error> {
+    fn count_changes(&mut self, changes: &Changes, known: &Incidents) -> Result<(), Error> {
         let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for row in &changes.signals {
             *counts.entry(("centre", row.outcome.as_str())).or_default() += 1;
@@ -308,7 +324,7 @@ impl Tx {
             *counts.entry(("incidents", upsert.row.state.as_str())).or_default() += 1;
         }
         let counts: Vec<_> = counts.iter().map(|((stage, name), n)| (*stage, *name, *n)).collect();
-        self.count(&counts).await
+        self.count(&counts)
     }
 
     async fn write_outbox(

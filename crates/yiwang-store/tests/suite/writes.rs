@@ -204,8 +204,8 @@ pub async fn the_ledger_counts_what_is_there(place: &Place) {
     let ledger = store.ledger().await.unwrap();
     assert_eq!(ledger, store.recount().await.unwrap());
     let mut tx = store.begin(None).await.unwrap();
-    tx.count(&[("centre", "duplicate", 2), ("centre", "rejected/source", 0)]).await.unwrap();
-    tx.count(&[("centre", "duplicate", 1)]).await.unwrap();
+    tx.count(&[("centre", "duplicate", 2), ("centre", "rejected/source", 0)]).unwrap();
+    tx.count(&[("centre", "duplicate", 1)]).unwrap();
     tx.commit().await.unwrap();
     let ledger = store.ledger().await.unwrap();
     let duplicates: Vec<_> = ledger.iter().filter(|count| count.name == "duplicate").collect();
