@@ -104,6 +104,14 @@ impl Cause<'_> {
     }
 }
 
+impl Refused {
+    /// The fault of a message that was refused.
+    #[cold]
+    pub(crate) fn fault(self) -> Fault {
+        Cause::Sparkplug(self).fault()
+    }
+}
+
 impl Broken {
     fn words(self) -> (QuarantineReason, String, String) {
         let Self { at, expected } = self;

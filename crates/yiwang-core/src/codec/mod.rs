@@ -175,6 +175,11 @@ impl Codec {
 }
 
 impl Product {
+    /// Whether `up/raw` carries the messages of Sparkplug edge nodes.
+    pub(crate) fn is_sparkplug(&self) -> bool {
+        matches!(self.codec.program, Program::Sparkplug(_))
+    }
+
     /// Decodes and validates one message into `out`, which is cleared first: sets in ascending `t`, none equal, flagged.
     ///
     /// A set may hold two values of one property where the message carries two for one instant: in message order,

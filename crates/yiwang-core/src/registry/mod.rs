@@ -63,6 +63,18 @@ impl Device {
     pub fn name_on_wire(&self) -> &str {
         self.key.split_once('/').map_or("", |(_, name)| name)
     }
+
+    /// Name under which an outside platform knows it.
+    #[must_use]
+    pub fn alias(&self) -> Option<&str> {
+        self.extra.as_ref()?.alias.as_deref()
+    }
+
+    /// Device key of its gateway device.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&str> {
+        self.extra.as_ref()?.gateway.as_deref()
+    }
 }
 
 /// What few devices have.
@@ -164,6 +176,8 @@ pub struct Registry {
     pub devices: Vec<Device>,
     secrets: Vec<(DeviceNo, Secret)>,
     index: HashTable<Entry>,
+    /// Of the few devices that have an alias.
+    aliases: HashTable<u32>,
     hasher: FixedState,
 }
 
@@ -205,7 +219,21 @@ impl Registry {
             let rehash = |entry: &Entry| hasher.hash_one(&*devices[entry.number as usize].key);
             index.insert_unique(hash, Entry { hash: hash as u32, number }, rehash);
         }
-        Self { epoch, district, products, devices, secrets, index, hasher }
+        let alias = |number: &u32| hasher.hash_one(devices[*number as usize].alias());
+        let mut aliases = HashTable::new();
+        for number in (0..devices.len() as u32).filter(|n| devices[*n as usize].alias().is_some()) {
+            aliases.insert_unique(alias(&number), number, alias);
+        }
+        Self { epoch, district, products, devices, secrets, index, aliases, hasher }
+    }
+
+    /// The device with this alias.
+    #[must_use]
+    pub fn device_by_alias(&self, alias: &str) -> Option<(DeviceNo, &Device)> {
+        let hash = self.hasher.hash_one(Some(alias));
+        let same = |number: &u32| self.devices[*number as usize].alias() == Some(alias);
+        let number = *self.aliases.find(hash, same)?;
+        Some((DeviceNo(number), &self.devices[number as usize]))
     }
 
     /// The calendars that rules may name.

@@ -131,7 +131,7 @@ fn key(
         Input::Raw(raw) => work.keys.push_str(raw.device),
         Input::Named { product, raw } => {
             let product = shared.registry().products.get(usize::from(*product))?;
-            let decoded = prepared.decoded.insert(decode(product, raw, None, work));
+            let decoded = prepared.decoded.insert(decode(product, None, (raw, None), work));
             let name = decoded.as_ref().ok().and_then(|header| header.device);
             if let Some(name) = name {
                 work.keys.push_str(&product.key);

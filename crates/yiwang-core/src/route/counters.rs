@@ -39,6 +39,8 @@ pub struct RouteCounters {
     pub item_duplicate: u64,
     /// Of them: understood and refused by policy.
     pub item_rejected: u64,
+    /// How often births of a Sparkplug edge node were wanted, at most once a minute each.
+    pub rebirths_wanted: u64,
 }
 
 impl RouteCounters {
@@ -86,6 +88,7 @@ impl RouteCounters {
         add("item_quarantined", "", self.item_quarantined);
         add("item_duplicate", "", self.item_duplicate);
         add("item_rejected", "", self.item_rejected);
+        add("rebirths_wanted", "", self.rebirths_wanted);
         all
     }
 
@@ -103,6 +106,7 @@ impl RouteCounters {
             &mut self.item_quarantined,
             &mut self.item_duplicate,
             &mut self.item_rejected,
+            &mut self.rebirths_wanted,
         ];
         let fates = one.into_iter().chain(two).chain(&mut self.quarantined);
         fates.chain(&mut self.rejected).chain(items)

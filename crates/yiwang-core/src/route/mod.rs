@@ -15,6 +15,7 @@ mod history_tests;
 mod pack;
 mod shared;
 mod snapshot;
+mod sparkplug;
 mod state;
 mod step;
 #[cfg(test)]

@@ -33,12 +33,17 @@ impl PartitionState {
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Option<Fate> {
-        if raw.kind != BodyKind::Other || raw.path != PATH {
-            return None;
+        let unnamed = by_place(place);
+        match raw.kind {
+            BodyKind::Other if raw.path == PATH => {}
+            BodyKind::Raw if routed.product.is_sparkplug() => {
+                return Some(self.route_sparkplug(shared, unnamed, (raw, routed), work, sink));
+            }
+            _ => return None,
         }
         // Decoding an item uses the rest of the working memory, and throws it away after a panic.
         let mut pack = std::mem::take(&mut work.pack);
-        let fate = self.route_pack(shared, by_place(place), (raw, routed), &mut pack, work, sink);
+        let fate = self.route_pack(shared, unnamed, (raw, routed), &mut pack, work, sink);
         work.pack = pack;
         Some(fate)
     }
@@ -113,8 +118,7 @@ impl PartitionState {
             let detail = "device is not registered";
             return quarantine(&about, QuarantineReason::UnknownDevice, detail, rows);
         };
-        let gateway = device.extra.as_ref().and_then(|extra| extra.gateway.as_deref());
-        if gateway != Some(raw.device) {
+        if device.gateway() != Some(raw.device) {
             let detail = "device is not bound to this gateway device";
             return quarantine(&about, QuarantineReason::UnboundChild, detail, rows);
         }

@@ -9,13 +9,14 @@ use super::state::{DeviceState, PartitionState};
 use super::step::{Cause, emit};
 use super::window::Window;
 use super::{RouteCounters, Sink, change};
+use crate::codec::sparkplug::Session;
 use crate::ids::Id;
 use crate::record::{Millis, Signal, SignalKind};
 use crate::rules::{self, DeviceRules, Legend, Removed};
 
 /// Version of the bytes; a reader knows this one and those before it.
 const VERSION: u8 = 2;
-/// Snapshots before this version know no changes of values.
+/// Snapshots before this version know no changes of values and no sessions.
 const FIRST_WITH_CHANGES: u8 = 2;
 
 impl PartitionState {
@@ -48,6 +49,10 @@ impl PartitionState {
             state.window.encode(&mut to);
             state.rules.encode(&mut to);
             change::encode(&state.latest, &mut to);
+            to.bool(state.session.is_some());
+            if let Some(session) = &state.session {
+                session.encode(&mut to);
+            }
         }
         to.bytes
     }
@@ -77,8 +82,12 @@ impl PartitionState {
             let product: usize = from.small()?;
             let window = Window::decode(&mut from)?;
             let mut rules = DeviceRules::decode(&mut from, version)?;
-            let latest =
-                if version < FIRST_WITH_CHANGES { Vec::new() } else { change::decode(&mut from)? };
+            let more = version >= FIRST_WITH_CHANGES;
+            let latest = if more { change::decode(&mut from)? } else { Vec::new() };
+            let session = match more && from.bool()? {
+                true => Some(Box::new(Session::decode(&mut from)?)),
+                false => None,
+            };
             let meaning = legends.get(product).ok_or(Damaged("unknown product"))?;
             let clock = state.clock;
             let Some(routed) = shared.registry().device(key).and_then(|(no, _)| shared.device(no))
@@ -107,7 +116,8 @@ impl PartitionState {
             let at = state.place_of(&routed);
             if let Some(device) = state.devices.get_mut(at) {
                 let latest = routed.checks.translate(&meaning.checks, &latest);
-                *device = DeviceState { no: routed.no, window, rules, latest, wake: Millis::MAX };
+                let (no, wake) = (routed.no, Millis::MAX);
+                *device = DeviceState { no, window, rules, latest, session, wake };
             }
             state.wake(at, &cx);
         }

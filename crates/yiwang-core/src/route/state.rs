@@ -11,6 +11,7 @@ use super::shared::{Routed, Shared};
 use super::window::Window;
 use crate::codec::Scratch;
 use crate::codec::pack::Pack;
+use crate::codec::sparkplug::Session;
 use crate::record::Millis;
 use crate::registry::DeviceNo;
 use crate::rules::{Context, DeviceRules, Emitted};
@@ -34,6 +35,7 @@ pub struct Workspace {
     pub(super) emitted: Vec<Emitted>,
     pub(super) due: Vec<(Millis, u32)>,
     pub(super) pack: Pack,
+    pub(super) alias: String,
 }
 
 impl Workspace {
@@ -54,6 +56,8 @@ pub(super) struct DeviceState {
     pub rules: DeviceRules,
     /// By check of the product.
     pub latest: Box<[Latest]>,
+    /// Of an edge node that speaks Sparkplug.
+    pub session: Option<Box<Session>>,
     /// When it stands in the wake list; `Millis::MAX` = not at all.
     pub wake: Millis,
 }
@@ -177,6 +181,7 @@ impl PartitionState {
                 window: Window::default(),
                 rules: DeviceRules::new(routed.rules),
                 latest: routed.checks.nothing(),
+                session: None,
                 wake: Millis::MAX,
             });
         }

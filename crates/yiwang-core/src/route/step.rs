@@ -10,6 +10,7 @@ use super::shared::{Routed, Shared};
 use super::state::{PartitionState, Workspace};
 use super::window::Seen;
 use super::{Fate, Input, Place, Quarantined, Reading, Rejection, Sink};
+use crate::codec::sparkplug::Session;
 use crate::codec::{Header, Message, MessageId};
 use crate::ids::{self, Id};
 use crate::record::{BodyKind, Lane, Millis, QuarantineReason, Raw, Signal, SignalKind};
@@ -124,7 +125,8 @@ impl PartitionState {
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
-        let decoded = decode(routed.product, raw, Some(raw.received_at), work);
+        let now = Some(raw.received_at);
+        let decoded = decode(routed.product, None, (raw, now), work);
         self.route_decoded(routed, (raw, unnamed), decoded, work, sink)
     }
 
@@ -195,7 +197,7 @@ impl PartitionState {
     }
 
     /// Readings and signals by time. Their ids count the readings first, then the signals that samples gave birth to.
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         at: usize,
         routed: &Routed<'_>,
@@ -288,25 +290,26 @@ pub(super) fn quarantine(
 
 /// Why a record does not decode.
 pub(super) struct Fault {
-    reason: QuarantineReason,
-    detail: String,
-    identity: MessageId,
+    pub reason: QuarantineReason,
+    pub detail: String,
+    pub identity: MessageId,
 }
 
 /// What a record says; its samples lie in the workspace.
 pub(super) type Decoded = Result<Header, Fault>;
 
-/// Decodes into the workspace; `received_at` is `None` for bytes that stand for the moment they tell.
+/// Decodes into the workspace; the time of reception is `None` for bytes that stand for the moment they tell.
 pub(super) fn decode(
     product: &Product,
-    raw: &Raw<'_>,
-    received_at: Option<Millis>,
+    session: Option<&Session>,
+    (raw, received_at): (&Raw<'_>, Option<Millis>),
     work: &mut Workspace,
 ) -> Decoded {
     let message = Message { kind: raw.kind, path: raw.path, payload: raw.payload, received_at };
     let Workspace { scratch, samples, .. } = work;
     // Unwind safe: after a panic the working memory is thrown away and nothing else was touched.
-    let decoded = catch_unwind(AssertUnwindSafe(|| product.decode(&message, scratch, samples)));
+    let decoded =
+        catch_unwind(AssertUnwindSafe(|| product.decode_in(session, &message, scratch, samples)));
     match decoded {
         Ok(Ok(header)) => Ok(header),
         Ok(Err(fault)) => {

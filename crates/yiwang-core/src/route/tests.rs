@@ -11,6 +11,8 @@ use crate::rules::Phase;
 
 #[path = "pack_tests.rs"]
 mod pack;
+#[path = "sparkplug_tests.rs"]
+mod sparkplug;
 
 /// 2026-11-23 00:00 +08:00
 const DAY: Millis = 1_795_363_200_000;

@@ -8,7 +8,7 @@ mod map;
 mod payload;
 mod session;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod topic;
 
 pub(crate) use map::Metrics;

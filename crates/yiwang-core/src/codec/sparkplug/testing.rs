@@ -4,7 +4,7 @@ use super::BD_SEQ;
 use super::payload::{write_piece, write_varint};
 
 /// A birth of (name, alias, datatype), each with a zero as its value; of a node with its number.
-pub(super) fn birth(
+pub(crate) fn birth(
     timestamp: u64,
     seq: u64,
     bd_seq: Option<u64>,
@@ -32,7 +32,7 @@ pub(super) fn birth(
 }
 
 /// A message of (alias, whole number).
-pub(super) fn message(timestamp: u64, seq: Option<u64>, metrics: &[(u64, u64)]) -> Vec<u8> {
+pub(crate) fn message(timestamp: u64, seq: Option<u64>, metrics: &[(u64, u64)]) -> Vec<u8> {
     let mut out = Vec::new();
     write_varint(1, timestamp, &mut out);
     for (alias, value) in metrics {
