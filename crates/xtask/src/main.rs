@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod devices;
 mod district;
+mod fuzz;
 mod install;
 mod proto;
 mod services;
@@ -46,6 +47,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed readers with made inputs, guided by coverage; what was found is kept in the cache for the next time.
+    Fuzz(fuzz::Options),
     /// Make config/devices/demo.csv anew, one device for each asset.
     Devices {
         /// Only compare; fail if the file differs from what would be made.
@@ -80,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Deny => test::deny_all(&root),
         Command::Services { verb, names } => services::run(&root, verb, &names),
         Command::Bench { name, arguments } => bench::run(&root, &name, &arguments),
+        Command::Fuzz(options) => fuzz::run(&root, &options),
         Command::Devices { check } => devices::run(&root, check),
         Command::Proto => proto::write(&root),
         Command::District { check } => district::run(&root, check),

@@ -9,6 +9,8 @@ pub(crate) mod control;
 mod frame;
 mod limits;
 mod publish;
+#[cfg(test)]
+mod publish_tests;
 pub(crate) mod sessions;
 
 use std::io;

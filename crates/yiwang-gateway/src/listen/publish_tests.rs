@@ -5,8 +5,8 @@ use mqtt_protocol_core::mqtt::packet::{Property, Qos, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::prelude::PropertyValueAccess;
 use proptest::prelude::*;
 
-use super::super::frame::{self, Split};
-use super::*;
+use super::frame::{self, Split};
+use super::publish::{Fault, Version, decode};
 
 #[derive(Debug, PartialEq)]
 struct Fields {
