@@ -167,6 +167,18 @@ pub struct Shown {
     pub signals: Vec<Value>,
     /// (source, event id) of every incident's first signal.
     pub incidents: Vec<(String, String)>,
+    /// Every transition of every incident with its cause.
+    pub effects: Vec<String>,
+}
+
+/// What there is more than once, with how often.
+fn repeated(effects: impl Iterator<Item = String>) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for effect in effects {
+        *counts.entry(effect).or_default() += 1;
+    }
+    let more = counts.into_iter().filter(|(_, times)| *times > 1);
+    more.map(|(effect, times)| format!("{times} times: {effect}")).collect()
 }
 
 /// The result of an accounting; its text is the one line that a fault test prints.
@@ -209,15 +221,8 @@ impl Report {
             .iter()
             .filter(|(number, seq)| !devices[*number].acknowledged.contains(seq))
             .count();
-        let mut effects: BTreeMap<&(String, String), usize> = BTreeMap::new();
-        for incident in &shown.incidents {
-            *effects.entry(incident).or_default() += 1;
-        }
-        report.dup_effect = effects
-            .into_iter()
-            .filter(|(_, times)| *times > 1)
-            .map(|((source, event), times)| format!("{times} incidents for {source} {event}"))
-            .collect();
+        let opened = shown.incidents.iter().map(|(source, event)| format!("{source} {event}"));
+        report.dup_effect = repeated(opened.chain(shown.effects.iter().cloned()));
         report
     }
 
@@ -340,5 +345,8 @@ mod tests {
             &Shown { incidents: vec![twice.clone(), twice], ..Shown::default() },
         );
         assert!(!report.holds());
+        let effects = vec!["incidents/i T07 by SIGNAL e1".to_owned(); 2];
+        let report = Report::settle(&books, &Shown { effects, ..Shown::default() });
+        assert_eq!(report.dup_effect, ["2 times: incidents/i T07 by SIGNAL e1"]);
     }
 }

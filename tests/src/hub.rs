@@ -243,16 +243,19 @@ impl Hub {
         for process in &self.processes {
             signal(&process.child, "TERM")?;
         }
-        let mut ends = Vec::new();
-        for mut process in std::mem::take(&mut self.processes) {
-            ends.push(until(&format!("{} to stop", process.role), PATIENCE, || {
-                match process.child.try_wait() {
-                    Ok(Some(status)) => Ok(status),
-                    other => Err(format!("{other:?}")),
-                }
-            })?);
+        std::mem::take(&mut self.processes).iter_mut().map(Process::wait_end).collect()
+    }
+
+    /// The same for the process of one role alone; a process of several roles goes on.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn stop_role(&mut self, role: &str) -> Result<(), String> {
+        for mut process in self.processes.extract_if(.., |process| process.role == role) {
+            signal(&process.child, "TERM")?;
+            process.wait_end()?;
         }
-        Ok(ends)
+        Ok(())
     }
 
     /// Waits for the first process to end by itself.
@@ -263,10 +266,7 @@ impl Hub {
         let Some(process) = self.processes.first_mut() else {
             return Err("no process is running".to_owned());
         };
-        until("the program to end", PATIENCE, || match process.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            other => Err(format!("{other:?}")),
-        })
+        process.wait_end()
     }
 
     /// The last lines that a process wrote.
@@ -319,6 +319,17 @@ impl Hub {
 
     fn log_path(&self, role: &str) -> PathBuf {
         self.plan.data.join(format!("{role}.log"))
+    }
+}
+
+impl Process {
+    fn wait_end(&mut self) -> Result<ExitStatus, String> {
+        until(&format!("the process of {} to end", self.role), PATIENCE, || {
+            match self.child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                other => Err(format!("{other:?}")),
+            }
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use yiwang_tests::demo::{client_id, leak, ledger_balances, property_topic, secret};
 use yiwang_tests::hub::{Hub, Mode, PATIENCE, Plan, repository, run, service};
+use yiwang_tests::wait::until;
 
 /// Gas detectors of one town and their villages, one for each way in.
 const TOWN: &str = "310118001";
@@ -64,6 +65,18 @@ fn real_clients_reach_the_right_desk() {
     });
     // Had another town's incident been sent to it, the client would have ended with an error.
     far.shows(FAR, "another town", || to_hub(&hub, "mqttv5", FAR.0));
+
+    // What nobody knows is no reason to refuse: it is kept, and a person finds it.
+    let unknown = "gas-01/G-9999";
+    let topic = property_topic(unknown);
+    mosquitto_pub(broker_host, broker_port, &["-t", &topic, "-m", &leak(1)]);
+    kcat_produce(&kafka, &intake, &format!("{unknown}|{}", leak(1)));
+    kcat_produce(&kafka, &intake, "no key of ours|no body of ours");
+    until("the router to have judged them", PATIENCE, || {
+        let kept = hub.metric("router", "yiwang_ledger_records", "row=\"quarantined\"")?;
+        if kept == 3.0 { Ok(()) } else { Err(format!("{kept} of 3 quarantined")) }
+    })
+    .expect("what is unknown is quarantined");
 
     kcat_reads(&kafka, &format!("{topic_prefix}readings.v1"), "readings");
     kcat_reads(&kafka, &format!("{topic_prefix}signals.v1"), "signals");

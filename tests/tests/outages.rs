@@ -74,7 +74,19 @@ fn kafka_goes_and_comes_back() {
     is_shown(&watch, SECOND);
     ledger_balances(&hub);
 
-    // The network goes without a word, and with it the chance to finish: a stop ends all the same.
+    // The network goes without a word: nobody is told, it only shows that nothing is answered.
+    proxy.silence();
+    device.publish(&property_topic(FIRST), 10, leak(3).as_bytes());
+    device.flush().expect("the gateway reads on");
+    wait_not_ready(&hub, "gateway", "log: Kafka takes no records");
+    device.send_raw(&PING).expect("the connection stands");
+    assert_eq!(receive(&mut device), PONG, "nothing is acknowledged, and it still answers");
+    proxy.restore();
+    assert_eq!(receive(&mut device), Incoming::PubAck(10, 0));
+    hub.wait_ready().expect("every role goes on by itself");
+    ledger_balances(&hub);
+
+    // Without Kafka there is no finishing in order, but a stop ends all the same.
     proxy.silence();
     let begun = Instant::now();
     let ends = hub.stop().expect("a hub without Kafka stops in time");

@@ -92,7 +92,7 @@ impl Router {
         let reader = log.reader("raw", GROUP, Start::Committed).await?;
         let (sender, receiver) = mpsc::channel(config.in_flight_max.max(1));
         let finished = finish(receiver, log.writer(), topics.state, reader.committer());
-        let worker = Worker::new(config, log, topics, bundles, progress, sender);
-        tokio::try_join!(worker.run(reader, drain), finished).map(|_| ())
+        let worker = Worker::new(config, log, topics, bundles, progress, sender, drain);
+        tokio::try_join!(worker.run(reader), finished).map(|_| ())
     }
 }

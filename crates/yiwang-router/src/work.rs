@@ -34,6 +34,7 @@ pub(crate) struct Worker {
     bundles: watch::Receiver<Arc<Bundle>>,
     progress: Arc<Progress>,
     items: mpsc::Sender<Item>,
+    drain: CancellationToken,
     partitions: BTreeMap<u16, Partition>,
     /// Configurations in use, and those known to lie in topic `state`.
     known: HashMap<Id, Arc<Bundle>>,
@@ -50,6 +51,7 @@ impl Worker {
         bundles: watch::Receiver<Arc<Bundle>>,
         progress: Arc<Progress>,
         items: mpsc::Sender<Item>,
+        drain: CancellationToken,
     ) -> Self {
         let outputs = Outputs::new(topics, config.cloud_events);
         Self {
@@ -60,6 +62,7 @@ impl Worker {
             bundles,
             progress,
             items,
+            drain,
             partitions: BTreeMap::new(),
             known: HashMap::new(),
             kept: HashSet::new(),
@@ -68,11 +71,8 @@ impl Worker {
         }
     }
 
-    pub(crate) async fn run(
-        mut self,
-        mut reader: Reader,
-        drain: CancellationToken,
-    ) -> Result<(), Error> {
+    pub(crate) async fn run(mut self, mut reader: Reader) -> Result<(), Error> {
+        let drain = self.drain.clone();
         loop {
             let event = tokio::select! {
                 biased;
@@ -82,11 +82,7 @@ impl Worker {
             let going = match event {
                 Event::Records(records) if records.is_empty() => false,
                 Event::Records(records) => self.route(&records).await?,
-                Event::Assigned(partitions) => tokio::select! {
-                    biased;
-                    () = drain.cancelled() => false,
-                    done = self.assign_all(partitions, &mut reader) => done.map(|()| true)?,
-                },
+                Event::Assigned(partitions) => self.assign_all(partitions, &mut reader).await?,
                 Event::Revoked(partitions) => {
                     for number in partitions {
                         self.partitions.remove(&number);
@@ -244,20 +240,35 @@ impl Worker {
         moved.map_err(|source| Error::Snapshot { partition: number, source })
     }
 
-    async fn assign_all(&mut self, numbers: Vec<u16>, reader: &mut Reader) -> Result<(), Error> {
-        for number in numbers {
-            self.assign(number, reader).await?;
+    /// Takes over partitions; false when told to drain while the log was away.
+    async fn assign_all(&mut self, numbers: Vec<u16>, reader: &mut Reader) -> Result<bool, Error> {
+        let assign = async {
+            let committed = retry(&self.drain, || self.log.committed("raw", GROUP)).await?;
+            for &number in &numbers {
+                let committed = committed.iter().find(|position| position.partition == number);
+                self.assign(number, committed.copied(), reader).await?;
+            }
+            // All at once: the first one alone would look like a router that has caught up.
+            for partition in numbers.iter().filter_map(|number| self.partitions.get(number)) {
+                self.put_progress(partition);
+            }
+            Ok(true)
+        };
+        match assign.await {
+            Err(Error::Log(error)) if error.action() == Action::Retry => Ok(false),
+            done => done,
         }
-        Ok(())
     }
 
     /// Loads a partition: newest generation, its configuration, the markers after it; then reads from there.
-    async fn assign(&mut self, number: u16, reader: &mut Reader) -> Result<(), Error> {
-        let log = self.log.clone();
-        let entries = retry(|| log.compacted("state", number)).await?;
+    async fn assign(
+        &mut self,
+        number: u16,
+        committed: Option<Position>,
+        reader: &mut Reader,
+    ) -> Result<(), Error> {
+        let entries = retry(&self.drain, || self.log.compacted("state", number)).await?;
         let known = Known::of(&entries);
-        let committed = retry(|| log.committed("raw", GROUP)).await?;
-        let committed = committed.into_iter().find(|position| position.partition == number);
         let (seq, config) = known.start(committed.map_or(0, |position| position.seq));
         let current = self.bundles.borrow().clone();
         self.fetch(known.markers.iter().map(|marker| marker.config).chain(config)).await?;
@@ -269,7 +280,7 @@ impl Worker {
             Some(g) => PartitionState::restore(&g.bytes, bundle.shared(), &mut self.outputs)
                 .map_err(|source| Error::Snapshot { partition: number, source })?,
         };
-        let target = retry(|| log.head("raw", number)).await?;
+        let target = retry(&self.drain, || self.log.head("raw", number)).await?;
         let topic_epoch = known.generation.as_ref().map(|generation| generation.topic_epoch);
         let mut partition = Partition {
             number,
@@ -301,7 +312,6 @@ impl Worker {
         }
         tracing::info!(partition = number, seq, target, "partition assigned");
         partition.published = partition.state.counters().to_ledger(0);
-        self.put_progress(&partition);
         self.partitions.insert(number, partition);
         Ok(())
     }
@@ -314,7 +324,7 @@ impl Worker {
         if missing.is_empty() && !self.kept.is_empty() {
             return Ok(());
         }
-        let entries = retry(|| self.log.compacted("state", BUNDLES)).await?;
+        let entries = retry(&self.drain, || self.log.compacted("state", BUNDLES)).await?;
         let known: Vec<Id> = self.known.keys().copied().collect();
         self.kept.extend(known.into_iter().filter(|id| bundle(&entries, *id).is_some()));
         for config in missing {
@@ -352,18 +362,21 @@ impl Worker {
     }
 }
 
-/// Asks the log until it answers: brokers that are away come back.
-async fn retry<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Error>
+/// Asks the log until it answers (brokers that are away come back) or the worker is to drain.
+async fn retry<T, F>(drain: &CancellationToken, mut ask: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, yiwang_log::Error>>,
 {
     loop {
         match ask().await {
-            Err(error) if error.action() == Action::Retry => {
+            Err(error) if error.action() == Action::Retry && !drain.is_cancelled() => {
                 tracing::warn!(%error, "the log is away; asking again");
-                tokio::time::sleep(RETRY_AFTER).await;
             }
             answered => return Ok(answered?),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY_AFTER) => {}
+            () = drain.cancelled() => {}
         }
     }
 }

@@ -23,6 +23,10 @@ const LOOKER: &str = "yiwang-look";
 /// Shortest and longest pause between two attempts to reach the brokers.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The newest segment is never compacted, and all of it is read at a start: it stays small and is
+/// closed after an hour, where Kafka's defaults are 1 GiB and a week.
+const COMPACTED_SEGMENT_BYTES: &str = "33554432";
+const COMPACTED_SEGMENT_MS: &str = "3600000";
 /// How long the brokers may take to agree on new topics.
 const LEADERS_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -95,7 +99,10 @@ async fn make_topic(
         .set("min.insync.replicas", &min_insync)
         .set("unclean.leader.election.enable", "false");
     topic = match spec.kind {
-        Kind::Compacted => topic.set("cleanup.policy", "compact"),
+        Kind::Compacted => topic
+            .set("cleanup.policy", "compact")
+            .set("segment.bytes", COMPACTED_SEGMENT_BYTES)
+            .set("segment.ms", COMPACTED_SEGMENT_MS),
         Kind::Stream => topic.set("retention.ms", &retention_ms).set("retention.bytes", &bytes),
     };
     let options = AdminOptions::new().operation_timeout(Some(config.request_wait_max));
