@@ -37,7 +37,7 @@ impl Decoder {
             "raw" => BodyKind::Raw,
             _ => BodyKind::Event,
         };
-        let message = Message { kind, path, payload, received_at: RECEIVED_AT };
+        let message = Message { kind, path, payload, received_at: Some(RECEIVED_AT) };
         let mut results = Vec::new();
         for product in &self.products {
             let result = product.decode(&message, &mut self.scratch, &mut self.samples);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ids::{self, Id};
 use crate::problem::Problem;
+use crate::registry::Registry;
 
 const GATEWAY: &str = "wl-radar-01/R-0001";
 const DEVICES: &str = "product_key,device_name,area_code,gateway

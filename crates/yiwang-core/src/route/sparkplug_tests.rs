@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::sparkplug::testing::{birth, message};
 use crate::ids;
+use crate::registry::Registry;
 
 const PRODUCT: &str = "schema: yiwang-thing/1
 profile: {productKey: spb-1, name: test, version: 1.0.0, kind: test/sparkplug}
