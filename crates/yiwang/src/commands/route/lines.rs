@@ -58,7 +58,7 @@ impl<R: Read> Lines<R> {
         let block = &self.buffer[..self.done];
         self.count += memchr::memchr_iter(b'\n', block).count() as u64;
         let text = block.strip_suffix(b"\n").unwrap_or(block);
-        Ok((!block.is_empty()).then(|| Split { rest: Some(text) }))
+        Ok((!block.is_empty()).then_some(Split { rest: Some(text) }))
     }
 
     fn read(&mut self) -> std::io::Result<usize> {
