@@ -40,7 +40,7 @@ impl Moment<'_> {
     }
 
     /// Whether the rule's calendar lets `when` be true.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.rule.schedule.as_ref().is_none_or(|calendar| calendar.is_open(self.t))
     }
 

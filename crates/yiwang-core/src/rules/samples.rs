@@ -83,7 +83,7 @@ impl DeviceRules {
             }
             let moment = Moment { cx: *cx, rule, memory: &self.memory, t: mark.t };
             let holds = moment.holds();
-            stepped.alarming |= holds;
+            stepped.alarming |= holds && moment.is_open();
             let known = self.entries.get(at).is_some_and(|entry| usize::from(entry.rule) == index);
             if !known {
                 if !holds {
@@ -112,7 +112,7 @@ impl DeviceRules {
                 continue;
             }
             let moment = Moment { cx: *cx, rule, memory: &memory, t: sample.mark.t };
-            alarming |= moment.holds();
+            alarming |= moment.holds() && moment.is_open();
             if !rule.raises_late || rule.hold != Hold::None {
                 continue;
             }
