@@ -137,8 +137,10 @@ fn one_more_rule(c: &mut Criterion) {
                 held: false,
             };
             let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
-            let body =
-                message(r#"{"boot":1,"seq":9,"ts":1795399200000,"params":{"a":62.5,"b":7}}"#);
+            let body = message(
+                BodyKind::Property,
+                r#"{"boot":1,"seq":9,"ts":1795399200000,"params":{"a":62.5,"b":7}}"#,
+            );
             product.decode(&body, &mut scratch, &mut samples).expect("the message fits");
             let values = samples.values_of(&samples.sets[0]);
             let (mut device, mut out, mut t) = (DeviceRules::new(&rules), Vec::new(), NOW);

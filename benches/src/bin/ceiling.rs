@@ -80,7 +80,7 @@ impl<'a> Rest<'a> {
             if byte == b'"' {
                 break;
             }
-            if byte == b'\\' || byte < 0x20 || byte >= 0x80 {
+            if byte == b'\\' || !(0x20..0x80).contains(&byte) {
                 return None;
             }
             at += 1;
@@ -262,8 +262,7 @@ fn main() {
     let mut input = std::io::stdin().lock();
     let mut buffer = vec![0; 1 << 20];
     let mut filled = 0;
-    loop {
-        let Ok(read @ 1..) = input.read(&mut buffer[filled..]) else { break };
+    while let Ok(read @ 1..) = input.read(&mut buffer[filled..]) {
         filled += read;
         let mut at = 0;
         while let Some(end) = memchr::memchr(b'\n', &buffer[at..filled]) {

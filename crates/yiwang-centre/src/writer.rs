@@ -21,6 +21,7 @@ use yiwang_core::record::{Millis, Signal};
 use yiwang_store::{Action, Applied, Lease, Numbering, Position, Store};
 
 use crate::answers::{Count, Inputted, counted, received, record_answers};
+use crate::error::Over;
 use crate::guard::guarded;
 use crate::handed::{HandOver, Handed};
 use crate::reload::read_index;
@@ -62,22 +63,6 @@ pub struct Writer {
     away: AtomicBool,
     /// Committed changes that the feed has not taken yet.
     handed: HandOver,
-}
-
-/// Why a centre writes nothing more.
-#[derive(Clone)]
-enum Over {
-    Fenced,
-    Halt(String),
-}
-
-impl From<Over> for Error {
-    fn from(over: Over) -> Self {
-        match over {
-            Over::Fenced => Self::Fenced,
-            Over::Halt(why) => Self::Halt(why),
-        }
-    }
 }
 
 /// How a signal gets its outcome.
