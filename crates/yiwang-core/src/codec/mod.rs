@@ -19,6 +19,7 @@ pub(crate) mod pack;
 pub(crate) mod plan;
 pub(crate) mod proto;
 pub(crate) mod protobuf;
+pub(crate) mod scalar;
 mod shape;
 #[cfg(test)]
 mod shape_tests;

@@ -7,6 +7,7 @@
 use super::Fields;
 use super::native::ITEMS_MAX;
 use super::proto::{Broken, Content, Reader};
+use super::scalar::{Read, Scalar};
 use super::value::Convert;
 use crate::record::Millis;
 use crate::sample::{Span, Value};
@@ -73,46 +74,6 @@ pub(crate) struct Leaf {
     pub(crate) implicit: bool,
 }
 
-/// A scalar type of the protobuf language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scalar {
-    /// double
-    Double,
-    /// float
-    Float,
-    /// int64, and int32 with its sign extended
-    Int64,
-    /// int32 and enum
-    Int32,
-    /// uint64
-    Uint64,
-    /// uint32
-    Uint32,
-    /// sint32 and sint64
-    Zigzag,
-    /// fixed64
-    Fixed64,
-    /// fixed32
-    Fixed32,
-    /// sfixed64
-    Sfixed64,
-    /// sfixed32
-    Sfixed32,
-    /// bool
-    Bool,
-    /// string
-    Text,
-}
-
-/// A scalar from the wire.
-#[derive(Clone, Copy, Debug)]
-enum Read<'a> {
-    Whole(i128),
-    Real(f64),
-    Truth(bool),
-    Text(&'a str),
-}
-
 /// Why a path was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadPath {
@@ -120,69 +81,6 @@ pub(crate) enum BadPath {
     Overlap,
     /// More fields than the tree can number.
     TooMany,
-}
-
-impl Scalar {
-    /// Reads the word of the product file, which is that of the protobuf language.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "double" => Self::Double,
-            "float" => Self::Float,
-            "int64" => Self::Int64,
-            "int32" | "enum" => Self::Int32,
-            "uint64" => Self::Uint64,
-            "uint32" => Self::Uint32,
-            "sint32" | "sint64" => Self::Zigzag,
-            "fixed64" => Self::Fixed64,
-            "fixed32" => Self::Fixed32,
-            "sfixed64" => Self::Sfixed64,
-            "sfixed32" => Self::Sfixed32,
-            "bool" => Self::Bool,
-            "string" => Self::Text,
-            _ => return None,
-        })
-    }
-
-    /// The content as this type; `None` for another form.
-    #[inline]
-    fn read(self, content: Content<'_>) -> Result<Option<Read<'_>>, Broken> {
-        Ok(Some(match (self, content) {
-            (Self::Double, Content::Eight(bits)) => Read::Real(f64::from_bits(bits)),
-            (Self::Float, Content::Four(bits)) => Read::Real(f64::from(f32::from_bits(bits))),
-            (Self::Int64, Content::Varint(value)) => Read::Whole(i128::from(value.cast_signed())),
-            (Self::Int32, Content::Varint(value)) => {
-                Read::Whole(i128::from((value as u32).cast_signed()))
-            }
-            (Self::Uint64, Content::Varint(value)) | (Self::Fixed64, Content::Eight(value)) => {
-                Read::Whole(i128::from(value))
-            }
-            (Self::Uint32, Content::Varint(value)) => Read::Whole(i128::from(value as u32)),
-            (Self::Zigzag, Content::Varint(value)) => {
-                Read::Whole(i128::from((value >> 1).cast_signed() ^ -(value & 1).cast_signed()))
-            }
-            (Self::Fixed32, Content::Four(value)) => Read::Whole(i128::from(value)),
-            (Self::Sfixed64, Content::Eight(value)) => Read::Whole(i128::from(value.cast_signed())),
-            (Self::Sfixed32, Content::Four(value)) => Read::Whole(i128::from(value.cast_signed())),
-            (Self::Bool, Content::Varint(value)) => Read::Truth(value != 0),
-            (Self::Text, Content::Piece(piece)) => Read::Text(piece.text()?),
-            _ => return Ok(None),
-        }))
-    }
-
-    /// What no field means where zeros are not written.
-    fn zero(self) -> Read<'static> {
-        match self {
-            Self::Double | Self::Float => Read::Real(0.0),
-            Self::Bool => Read::Truth(false),
-            Self::Text => Read::Text(""),
-            _ => Read::Whole(0),
-        }
-    }
-
-    /// Whether it is a whole number.
-    pub(crate) fn is_whole(self) -> bool {
-        !matches!(self, Self::Double | Self::Float | Self::Bool | Self::Text)
-    }
 }
 
 impl Protobuf {

@@ -7,7 +7,8 @@ use super::load_codec::{convert, entries, no_identity, time_unit};
 use super::node::{Data, Node, Report, Section};
 use super::{Access, DataType, Property};
 use crate::codec::proto::NUMBER_MAX;
-use crate::codec::protobuf::{BadPath, Leaf, PATH_MAX, Protobuf, Scalar, Target};
+use crate::codec::protobuf::{BadPath, Leaf, PATH_MAX, Protobuf, Target};
+use crate::codec::scalar::Scalar;
 
 /// The word for a time that is a message of seconds and nanoseconds.
 const TIMESTAMP: &str = "timestamp";

@@ -80,21 +80,34 @@ pub struct Session {
     /// Births are wanted whatever the sequence says.
     wanted: bool,
     asked_at: Option<Millis>,
-    /// By name; the first is the node itself.
-    devices: Vec<Box<str>>,
-    /// By device and name.
+    /// In the order of their first birth; the node itself has no name.
+    devices: Vec<Told>,
+    /// By alias.
+    aliases: Vec<Alias>,
+}
+
+/// What the newest birth of a device has told.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    device: Box<str>,
+    /// By name.
     metrics: Vec<Known>,
-    /// Alias and index into `metrics`, by alias.
-    aliases: Vec<(u64, u32)>,
 }
 
 /// A metric that a birth has told.
 #[derive(Clone, Debug, PartialEq)]
 struct Known {
-    device: u32,
     name: Box<str>,
     datatype: Datatype,
     alias: Option<u64>,
+}
+
+/// Where the metric of an alias stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Alias {
+    alias: u64,
+    device: u32,
+    metric: u32,
 }
 
 impl Default for Session {
@@ -117,7 +130,6 @@ impl Session {
             wanted: false,
             asked_at: None,
             devices: Vec::new(),
-            metrics: Vec::new(),
             aliases: Vec::new(),
         }
     }
@@ -150,24 +162,27 @@ impl Session {
     /// A metric that cannot be read or has no name, an alias of another metric, or more than the limits allow: then
     /// nothing is taken.
     pub fn learn(&mut self, topic: &Topic<'_>, payload: &Payload<'_>) -> Result<(), Refused> {
-        let learnt = self.told(topic, payload);
-        match learnt {
-            Ok((devices, metrics)) => self.replace(devices, metrics),
+        let node = topic.kind == MessageType::NodeBirth;
+        match self.told(topic.device, node, payload) {
+            Ok(metrics) => {
+                if node {
+                    self.devices.clear();
+                    self.aliases.clear();
+                }
+                self.replace(topic.device, metrics);
+                Ok(())
+            }
             Err(refused) => {
                 self.want_births();
-                return Err(refused);
+                Err(refused)
             }
         }
-        Ok(())
     }
 
     /// Forgets a device that ended.
     pub fn forget(&mut self, device: &str) {
-        if let Some(index) = self.device_index(device) {
-            let mut metrics = std::mem::take(&mut self.metrics);
-            metrics.retain(|known| known.device != index);
-            let devices = std::mem::take(&mut self.devices);
-            self.replace(devices, metrics);
+        if self.device_index(device).is_some() {
+            self.replace(device, Vec::new());
         }
     }
 
@@ -184,13 +199,13 @@ impl Session {
                 return Some((name, metric.datatype.or(known.map(|known| known.datatype))));
             }
             (Some(alias), None) => {
-                let at = self.aliases.binary_search_by_key(&alias, |(alias, _)| *alias).ok()?;
-                self.metrics.get(self.aliases[at].1 as usize)?
+                let place = self.alias(alias)?;
+                let told = self.devices.get(place.device as usize)?;
+                told.metrics.get(place.metric as usize).filter(|_| *told.device == *device)?
             }
             (None, None) => return None,
         };
-        let own = self.devices.get(known.device as usize)?;
-        (**own == *device).then(|| (&*known.name, metric.datatype.or(Some(known.datatype))))
+        Some((&known.name, metric.datatype.or(Some(known.datatype))))
     }
 
     /// Births are wanted: something came that only they explain.
@@ -227,13 +242,14 @@ impl Session {
         to.bool(self.wanted);
         option(to, self.asked_at.map(i64::cast_unsigned));
         to.count(self.devices.len());
-        self.devices.iter().for_each(|device| to.text(device));
-        to.count(self.metrics.len());
-        for known in &self.metrics {
-            to.uint(u64::from(known.device));
-            to.text(&known.name);
-            to.byte(known.datatype.0);
-            option(to, known.alias);
+        for told in &self.devices {
+            to.text(&told.device);
+            to.count(told.metrics.len());
+            for known in &told.metrics {
+                to.text(&known.name);
+                to.byte(known.datatype.0);
+                option(to, known.alias);
+            }
         }
     }
 
@@ -258,20 +274,26 @@ impl Session {
             asked_at: option(from)?.map(u64::cast_signed),
             ..Self::new()
         };
-        let devices = from.list(|from| Ok(Box::from(from.text()?)))?;
-        let metrics = from.list(|from| {
-            let (device, name) = (from.small()?, from.text()?);
-            let (datatype, alias) = (Datatype(from.byte()?), option(from)?);
-            Ok(Known { device, name: name.into(), datatype, alias })
+        read.devices = from.list(|from| {
+            let device = from.text()?.into();
+            let metrics = from.list(|from| {
+                let name = from.text()?.into();
+                Ok(Known { name, datatype: Datatype(from.byte()?), alias: option(from)? })
+            })?;
+            Ok(Told { device, metrics })
         })?;
-        if metrics.iter().any(|known| known.device as usize >= devices.len()) {
-            return Err(Damaged("metric of an unknown device"));
+        let sorted = |told: &Told| told.metrics.is_sorted_by(|a, b| a.name < b.name);
+        if !read.devices.iter().all(sorted) {
+            return Err(Damaged("metrics out of order"));
         }
+        for (device, told) in (0..).zip(&read.devices) {
+            read.aliases.extend(places(device, &told.metrics));
+        }
+        read.aliases.sort_unstable();
         // Far from where counting on would overflow.
         if read.last.unwrap_or(0).max(read.first) > i64::MAX as u64 {
             return Err(Damaged("sequence number too large"));
         }
-        read.replace(devices, metrics);
         Ok(read)
     }
 
@@ -282,7 +304,8 @@ impl Session {
         // What it said of its aliases ended with it.
         self.bd_seq = None;
         self.missing = 0;
-        self.replace(Vec::new(), Vec::new());
+        self.devices.clear();
+        self.aliases.clear();
         Standing::Died
     }
 
@@ -345,29 +368,15 @@ impl Session {
         Standing::Counted { boot: self.boot, seq, gap: false }
     }
 
-    /// Devices and metrics as they will be after a birth.
-    fn told(
-        &self,
-        topic: &Topic<'_>,
-        payload: &Payload<'_>,
-    ) -> Result<(Vec<Box<str>>, Vec<Known>), Refused> {
-        let node = topic.kind == MessageType::NodeBirth;
-        let mut devices = if node { Vec::new() } else { self.devices.clone() };
-        if devices.is_empty() {
-            devices.push(Box::default());
+    /// The metrics that a birth tells, by name.
+    fn told(&self, device: &str, node: bool, payload: &Payload<'_>) -> Result<Vec<Known>, Refused> {
+        let own = self.device_index(device);
+        if !node && own.is_none() && self.devices.len() > DEVICES_MAX {
+            return Err(Refused::Schema("at most 2000 devices of an edge node"));
         }
-        let device = match devices.iter().position(|known| **known == *topic.device) {
-            Some(device) => device as u32,
-            None if devices.len() > DEVICES_MAX => {
-                return Err(Refused::Schema("at most 2000 devices of an edge node"));
-            }
-            None => {
-                devices.push(topic.device.into());
-                devices.len() as u32 - 1
-            }
-        };
-        let others = self.metrics.iter().filter(|known| !node && known.device != device);
-        let mut metrics: Vec<Known> = others.cloned().collect();
+        let others = (0..).zip(&self.devices).filter(|(index, _)| !node && Some(*index) != own);
+        let others: usize = others.map(|(_, told)| told.metrics.len()).sum();
+        let mut metrics: Vec<Known> = Vec::new();
         for metric in payload.metrics() {
             let metric = metric?;
             let name = metric.name.ok_or(Refused::Schema("a name of every metric of a birth"))?;
@@ -377,46 +386,69 @@ impl Session {
             let datatype = metric.datatype;
             let datatype =
                 datatype.ok_or(Refused::Schema("a datatype of every metric of a birth"))?;
-            metrics.push(Known { device, name: name.into(), datatype, alias: metric.alias });
-            if metrics.len() > METRICS_MAX {
+            metrics.push(Known { name: name.into(), datatype, alias: metric.alias });
+            if others + metrics.len() > METRICS_MAX {
                 return Err(Refused::Schema("at most 20000 metrics of an edge node"));
             }
         }
-        metrics.sort_by(|a, b| (a.device, &a.name).cmp(&(b.device, &b.name)));
+        metrics.sort_by(|a, b| a.name.cmp(&b.name));
         // The newest of two with one name is the last.
-        metrics.dedup_by(|b, a| {
-            let same = (a.device, &a.name) == (b.device, &b.name);
+        metrics.dedup_by(|later, earlier| {
+            let same = later.name == earlier.name;
             if same {
-                std::mem::swap(a, b);
+                std::mem::swap(later, earlier);
             }
             same
         });
         let mut aliases: Vec<u64> = metrics.iter().filter_map(|known| known.alias).collect();
         aliases.sort_unstable();
-        if aliases.windows(2).any(|pair| pair[0] == pair[1]) {
+        let foreign = |alias: &u64| {
+            let place = self.alias(*alias).filter(|_| !node);
+            place.is_some_and(|place| Some(place.device) != own)
+        };
+        if aliases.windows(2).any(|pair| pair[0] == pair[1]) || aliases.iter().any(foreign) {
             return Err(Refused::Schema("aliases that are unique in the edge node"));
         }
-        Ok((devices, metrics))
+        Ok(metrics)
     }
 
-    fn replace(&mut self, devices: Vec<Box<str>>, metrics: Vec<Known>) {
-        let aliased = (0..).zip(&metrics).filter_map(|(at, known)| Some((known.alias?, at)));
-        self.aliases = aliased.collect();
-        self.aliases.sort_unstable();
-        (self.devices, self.metrics) = (devices, metrics);
+    /// Puts metrics in the place of what a device has told before. Births of many devices follow each other, so each
+    /// moves the aliases of the others and copies nothing of them.
+    fn replace(&mut self, device: &str, metrics: Vec<Known>) {
+        let index = self.device_index(device).unwrap_or_else(|| {
+            self.devices.push(Told { device: device.into(), metrics: Vec::new() });
+            self.devices.len() as u32 - 1
+        });
+        self.aliases.retain(|place| place.device != index);
+        self.aliases.extend(places(index, &metrics));
+        // Stable, since that is fast for what is nearly sorted.
+        self.aliases.sort();
+        if let Some(told) = self.devices.get_mut(index as usize) {
+            told.metrics = metrics;
+        }
+    }
+
+    fn alias(&self, alias: u64) -> Option<Alias> {
+        let at = self.aliases.binary_search_by_key(&alias, |place| place.alias).ok()?;
+        self.aliases.get(at).copied()
     }
 
     fn device_index(&self, device: &str) -> Option<u32> {
-        self.devices.iter().position(|known| **known == *device).map(|index| index as u32)
+        let index = self.devices.iter().position(|told| *told.device == *device)?;
+        Some(index as u32)
     }
 
     fn metric(&self, device: &str, name: &str) -> Option<&Known> {
-        let device = self.device_index(device)?;
-        let at = self
-            .metrics
-            .binary_search_by(|known| (known.device, &*known.name).cmp(&(device, name)));
-        self.metrics.get(at.ok()?)
+        let told = self.devices.get(self.device_index(device)? as usize)?;
+        let at = told.metrics.binary_search_by(|known| (*known.name).cmp(name)).ok()?;
+        told.metrics.get(at)
     }
+}
+
+/// The aliases among the metrics of a device.
+fn places(device: u32, metrics: &[Known]) -> impl Iterator<Item = Alias> {
+    let known = (0..).zip(metrics);
+    known.filter_map(move |(metric, known)| Some(Alias { alias: known.alias?, device, metric }))
 }
 
 /// The sequence number, which births, data and deaths of devices have.
