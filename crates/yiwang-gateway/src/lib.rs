@@ -20,6 +20,12 @@ mod stats;
 mod subscribe;
 mod tick;
 
+/// Reading of MQTT frames where they lie in a buffer: what the front does with every message, for benchmarks.
+pub mod packets {
+    pub use crate::listen::frame::{Frame, Split, split};
+    pub use crate::listen::publish::{Fault, Publish, Version, decode};
+}
+
 pub use config::{Config, Qos0Policy, RawConfig, RawKafka, RawListen, RawSubscribe};
 pub use directory::{Directory, Entry, Pepper, Quota, Seal};
 pub use error::{Action, Error};

@@ -6,9 +6,9 @@
 pub(crate) mod connect;
 mod connection;
 pub(crate) mod control;
-mod frame;
+pub(crate) mod frame;
 mod limits;
-mod publish;
+pub(crate) mod publish;
 #[cfg(test)]
 mod publish_tests;
 pub(crate) mod sessions;

@@ -17,7 +17,7 @@ pub(crate) mod kind {
 
 /// What the front of a buffer holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Split {
+pub enum Split {
     /// A whole frame.
     Frame(Frame),
     /// The beginning of one.
@@ -30,11 +30,11 @@ pub(crate) enum Split {
 
 /// The place of a whole frame at the front of a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// First byte: type and flags.
-    pub(crate) header: u8,
+    pub header: u8,
     /// What follows the fixed header.
-    pub(crate) body: Range<usize>,
+    pub body: Range<usize>,
 }
 
 impl Frame {
@@ -42,7 +42,9 @@ impl Frame {
         self.header >> 4
     }
 
-    pub(crate) fn flags(&self) -> u8 {
+    /// Flags of the fixed header.
+    #[must_use]
+    pub fn flags(&self) -> u8 {
         self.header & 0x0F
     }
 
@@ -57,7 +59,8 @@ impl Frame {
 }
 
 /// Finds the first frame of `bytes`; `size_max` counts the fixed header too.
-pub(crate) fn split(bytes: &[u8], size_max: usize) -> Split {
+#[must_use]
+pub fn split(bytes: &[u8], size_max: usize) -> Split {
     let Some(&header) = bytes.first() else {
         return Split::Incomplete;
     };

@@ -7,7 +7,7 @@
 
 /// MQTT protocol version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     /// 3.1.1
     V3,
     /// 5.0
@@ -16,7 +16,7 @@ pub(crate) enum Version {
 
 /// Why a PUBLISH is refused as a packet; the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// 0x81
     Malformed,
     /// 0x82
@@ -27,21 +27,26 @@ pub(crate) enum Fault {
 
 /// A PUBLISH, borrowed from the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Publish<'a> {
+pub struct Publish<'a> {
     /// Empty only with an alias.
-    pub(crate) topic: &'a str,
+    pub topic: &'a str,
     /// 0 means none.
-    pub(crate) alias: u16,
+    pub alias: u16,
     /// 0 for QoS 0, never 0 otherwise.
-    pub(crate) packet_id: u16,
+    pub packet_id: u16,
     /// 0, 1 or 2.
-    pub(crate) qos: u8,
-    pub(crate) retain: bool,
-    pub(crate) payload: &'a [u8],
+    pub qos: u8,
+    /// Whether it is to be kept.
+    pub retain: bool,
+    /// The message.
+    pub payload: &'a [u8],
 }
 
 /// Reads the body of a PUBLISH frame.
-pub(crate) fn decode(version: Version, flags: u8, body: &[u8]) -> Result<Publish<'_>, Fault> {
+///
+/// # Errors
+/// The [`Fault`] with which the connection ends.
+pub fn decode(version: Version, flags: u8, body: &[u8]) -> Result<Publish<'_>, Fault> {
     let qos = (flags >> 1) & 3;
     let dup = flags & 8 != 0;
     if qos == 3 || (qos == 0 && dup) {
