@@ -28,8 +28,10 @@ pub fn run(root: &Path, name: &str, arguments: &[String]) -> anyhow::Result<()> 
         bail!("no benchmark is called {name}; there are: {}", names.join(", "));
     };
     let services = (!needed.is_empty()).then(|| Services::start(root, needed)).transpose()?;
-    // The program under test, where a bench runs it whole.
-    shell::run(shell::cargo(root).args(["build", "--quiet", "--release", "-p", "yiwang"]))?;
+    // With the program under test and the sketch that it stands beside, which a bench runs whole.
+    let mut build = shell::cargo(root);
+    build.args(["build", "--quiet", "--release", "-p", "yiwang", "-p", "yiwang-benches", "--bins"]);
+    shell::run(&mut build)?;
     let mut bench = shell::cargo(root);
     bench.args(["run", "--quiet", "--release", "-p", "yiwang-benches", "--", name]);
     bench.args(arguments);

@@ -3,6 +3,7 @@
 //!
 //! Invariant: a receipt resolves with success only when its records can no longer be lost.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -313,13 +314,21 @@ impl Log {
     /// # Errors
     /// When the topic is unknown or the brokers do not answer.
     pub async fn head(&self, topic: &str, partition: u16) -> Result<u64, Error> {
-        let topic = self.layout().require(topic)?;
-        match &self.inner {
-            Inner::Memory(memory) => Ok(memory.head(topic, partition)),
-            Inner::Embedded(embedded) => Ok(embedded.head(topic, partition)),
+        Ok(self.kept(topic, partition).await?.end)
+    }
+
+    /// Sequence numbers of the records that a partition keeps, up to that of the next one; errors as [`Log::head`].
+    pub async fn kept(&self, topic: &str, partition: u16) -> Result<Range<u64>, Error> {
+        let id = self.layout().require(topic)?;
+        let head = match &self.inner {
+            Inner::Memory(memory) => memory.head(id, partition),
+            Inner::Embedded(embedded) => embedded.head(id, partition),
             #[cfg(feature = "kafka")]
-            Inner::Kafka(kafka) => kafka.head(topic, partition).await,
-        }
+            Inner::Kafka(kafka) => return kafka.kept(id, partition).await,
+        };
+        let status = self.status();
+        let of = status.partitions.iter().find(|it| it.topic == topic && it.partition == partition);
+        Ok(of.map_or(0, |it| it.first)..head)
     }
 
     /// Committed positions of a group; partitions without one are left out.

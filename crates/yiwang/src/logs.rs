@@ -29,12 +29,9 @@ impl Scan {
         );
         let (mut heads, mut left) = (Vec::new(), 0);
         for partition in 0..partitions {
-            let head = log.head(topic, partition).await?;
-            let status = log.status();
-            let kept =
-                status.partitions.iter().find(|it| it.topic == topic && it.partition == partition);
-            left += usize::from(kept.map_or(0, |it| it.first) < head);
-            heads.push(head);
+            let kept = log.kept(topic, partition).await?;
+            left += usize::from(!kept.is_empty());
+            heads.push(kept.end);
         }
         // Without a commit a group begins with the oldest record that is kept.
         let reader =

@@ -1,14 +1,17 @@
 //! The HEAD file: the log's own knowledge of how far it got, outside of the engine.
 //!
 //! Two slots take turns, so that a torn write leaves the other one. It is written after every group
-//! and synced at least once a second and at stop. Invariant: it never names a record that is not
-//! durable. The engine cuts its journal at an entry header it cannot decode and says nothing; this
+//! and synced at least once a second and at stop, beside the writer, which acknowledges meanwhile.
+//! Invariant: it never names a record that is not durable. The engine cuts its journal at an entry header it cannot decode and says nothing; this
 //! file is how that is seen.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -86,6 +89,64 @@ impl HeadFile {
             self.file.sync_data().map_err(|source| io("sync", &self.path, source))?;
         }
         Ok(())
+    }
+}
+
+/// Syncs the file in a thread of its own: a sync that took its turn among the groups would hold up
+/// every acknowledgement behind it.
+#[derive(Debug)]
+pub(crate) struct Syncer {
+    wanted: Option<SyncSender<()>>,
+    failed: Arc<OnceLock<String>>,
+    path: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    pub(crate) fn start(head: &HeadFile) -> Result<Self, Error> {
+        let file = head.file.try_clone().map_err(|source| io("open", &head.path, source))?;
+        let (wanted, orders) = std::sync::mpsc::sync_channel(1);
+        let failed = Arc::new(OnceLock::new());
+        let outcome = failed.clone();
+        let sync = move || {
+            while orders.recv().is_ok() {
+                if let Err(error) = file.sync_data() {
+                    // Never tried again: what a failed sync has lost, a second one does not bring back.
+                    let _ = outcome.set(error.to_string());
+                    return;
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("log-head".to_owned()).spawn(sync);
+        let thread =
+            started.map_err(|source| io("start the thread that syncs", &head.path, source))?;
+        let path = head.path.clone();
+        Ok(Self { wanted: Some(wanted), failed, path, thread: Some(thread) })
+    }
+
+    /// Asks for a sync; one that is under way counts for this one too, or the next one will.
+    ///
+    /// # Errors
+    /// An earlier sync failed.
+    pub(crate) fn want(&self) -> Result<(), Error> {
+        if let Some(why) = self.failed.get() {
+            return Err(io("sync", &self.path, std::io::Error::other(why.clone())));
+        }
+        if let Some(wanted) = &self.wanted {
+            // Full: the order that waits has not begun and will see what is written now.
+            let _ = wanted.try_send(());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.wanted = None;
+        if let Some(thread) = self.thread.take() {
+            // A sync that fails at the end has been reported or is repeated by the caller's own.
+            let _ = thread.join();
+        }
     }
 }
 

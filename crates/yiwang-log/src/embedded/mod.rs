@@ -141,7 +141,7 @@ impl Embedded {
             spare: Mutex::new(Vec::new()),
             layout,
         });
-        let writer = Writer::new(shared.clone(), engine, head, known, states);
+        let writer = Writer::new(shared.clone(), engine, head, known, states)?;
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run())

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fjall::{OwnedWriteBatch, PersistMode};
 
 use super::folder::{Engine, engine};
-use super::head::{HeadFile, Known, topic_hash};
+use super::head::{HeadFile, Known, Syncer, topic_hash};
 use super::keys::{self, ChunkKey, PartitionState};
 use super::shared::{COMMIT_DELAY_MAX, Group, Shared};
 use crate::assemble::{Assembled, Assembler};
@@ -34,6 +34,7 @@ pub(crate) struct Writer {
     pub(super) now: i64,
     assembler: Assembler,
     head: HeadFile,
+    syncer: Syncer,
     known: Known,
     /// Key of each partition in the engine's state and in HEAD.
     names: Vec<(Vec<u8>, (u64, u16))>,
@@ -59,7 +60,7 @@ impl Writer {
         head: HeadFile,
         known: Known,
         states: Vec<PartitionState>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let places = shared.layout.places();
         let starts: Vec<_> = places
             .iter()
@@ -74,19 +75,20 @@ impl Writer {
             })
             .collect();
         let assembler = Assembler::new(&starts, shared.config.chunk_bytes_max);
-        Self {
+        Ok(Self {
             shared,
             engine,
             states,
             now: 0,
             assembler,
+            syncer: Syncer::start(&head)?,
             head,
             known,
             names,
             in_memory: VecDeque::new(),
             in_memory_bytes: 0,
             last_tick: Instant::now(),
-        }
+        })
     }
 
     /// Runs until it is told to stop or fails; then everything that waits gets its answer.
@@ -273,7 +275,7 @@ impl Writer {
     fn tick(&mut self) -> Result<(), Error> {
         self.last_tick = Instant::now();
         self.write_positions()?;
-        self.head.sync()?;
+        self.syncer.want()?;
         self.retain()
     }
 

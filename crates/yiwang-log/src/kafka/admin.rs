@@ -1,6 +1,7 @@
 //! Asking the brokers: waiting for them, making topics, reading heads, offsets and settings.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -221,12 +222,12 @@ impl Looker {
         Ok(Self { consumer, config: config.clone() })
     }
 
-    /// Where the next record of a partition will lie.
-    pub(super) fn head(&self, name: &str, partition: u16) -> Result<u64, Error> {
+    /// From the oldest record of a partition to where the next one will lie.
+    pub(super) fn kept(&self, name: &str, partition: u16) -> Result<Range<u64>, Error> {
         // What the client has to report would gather otherwise; it comes with the answer as well.
         while self.consumer.poll(Duration::ZERO).is_some() {}
-        let (_, high) = watermarks(&self.consumer, &self.config, name, partition)?;
-        Ok(high)
+        let (low, high) = watermarks(&self.consumer, &self.config, name, partition)?;
+        Ok(low..high)
     }
 }
 

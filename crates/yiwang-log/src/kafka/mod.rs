@@ -11,6 +11,7 @@ mod reader;
 mod rebalance;
 mod settings;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -201,9 +202,9 @@ impl Kafka {
         blocking("read the newest values", move || admin::newest(&config, &name, partition)).await
     }
 
-    pub(crate) async fn head(&self, topic: TopicId, partition: u16) -> Result<u64, Error> {
+    pub(crate) async fn kept(&self, topic: TopicId, partition: u16) -> Result<Range<u64>, Error> {
         let (looker, name) = (self.looker.clone(), self.names[topic.index()].clone());
-        blocking("read the head", move || looker.head(&name, partition)).await
+        blocking("read the ends", move || looker.kept(&name, partition)).await
     }
 
     pub(crate) async fn committed(
