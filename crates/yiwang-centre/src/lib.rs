@@ -23,6 +23,7 @@ mod standby;
 mod time;
 mod timers;
 mod token;
+mod upkeep;
 mod watch;
 mod writer;
 
@@ -163,6 +164,7 @@ async fn run_loops(
     ));
     loops.spawn(relay::run(parts.clone(), feed.clone(), Arc::clone(&writer), stop.clone()));
     loops.spawn(feed.clone().follow(stop.clone()));
+    loops.spawn(upkeep::run(parts.store.clone(), stop.clone()));
     let shared = services::Shared::new(config, parts, writer, feed, stop.clone());
     loops.spawn(services::serve(shared, listener, further, stop.clone()));
     ready(address);

@@ -18,7 +18,8 @@ use crate::engine::Engine;
 /// Statements kept prepared per connection; all of ours fit.
 const STATEMENTS_MAX: usize = 256;
 
-/// Pages of WAL after which a commit copies them into the file: 64 MiB keeps that off most commits.
+/// Pages of WAL after which a commit copies them into the file itself, when nobody else does: 64 MiB
+/// keeps that off most commits.
 const CHECKPOINT_PAGES: &str = "16384";
 
 /// Migrations of SQLite: version, what it does, text.
@@ -77,10 +78,16 @@ async fn sqlite(path: &Path, limits: &Limits) -> Result<Engine, Error> {
         .test_before_acquire(false)
         .acquire_timeout(limits.acquire_max)
         .max_lifetime(None)
-        .connect_with(options.read_only(true).create_if_missing(false))
+        .connect_with(options.clone().read_only(true).create_if_missing(false))
         .await
         .map_err(named)?;
-    Ok(Engine::Sqlite { write, read })
+    let tend = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(limits.acquire_max)
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .connect_lazy_with(options);
+    Ok(Engine::Sqlite { write, read, tend })
 }
 
 /// A file system may refuse WAL silently; then `NORMAL` durability would be a lie, so look.

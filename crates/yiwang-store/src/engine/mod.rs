@@ -62,6 +62,8 @@ pub(crate) enum Engine {
         write: SqlitePool,
         /// Reads while the writer writes.
         read: SqlitePool,
+        /// One more connection, which only moves what is committed from the log into the file.
+        tend: SqlitePool,
     },
     /// Writers are ordered by the row locks of lease and counters.
     Postgres {
@@ -82,8 +84,9 @@ impl Engine {
 
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite { write, read } => {
+            Self::Sqlite { write, read, tend } => {
                 read.close().await;
+                tend.close().await;
                 write.close().await;
             }
             Self::Postgres { pool, .. } => pool.close().await,
