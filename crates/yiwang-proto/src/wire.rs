@@ -247,6 +247,20 @@ impl<'a> ReadingWriter<'a> {
             self.out.extend_from_slice(&GOOD);
             return;
         }
+        if let WireValue::Text(text) = value
+            && quality == Quality::Good
+            && flags.0 == 0
+            && key.name.len() + text.len() < SHORT_TEXT_MAX
+        {
+            // Lengths of one byte each: tag, length and name; tag, length and text; quality.
+            let body = (key.name.len() + 2 + text.len() + GOOD.len()) as u8;
+            self.out.extend_from_slice(&[7 << 3 | LENGTH, body]);
+            self.out.extend_from_slice(&key.name);
+            self.out.extend_from_slice(&[5 << 3 | LENGTH, text.len() as u8]);
+            self.out.extend_from_slice(text.as_bytes());
+            self.out.extend_from_slice(&GOOD);
+            return;
+        }
         self.any_value(key, value, quality, flags);
     }
 
@@ -284,6 +298,8 @@ impl<'a> ReadingWriter<'a> {
     }
 }
 
+/// Name and text together below which all lengths have one byte.
+const SHORT_TEXT_MAX: usize = 0x80 - 4;
 /// The quality of most values.
 const GOOD: [u8; 2] = [8 << 3 | VARINT, quality_to_wire(Quality::Good) as u8];
 

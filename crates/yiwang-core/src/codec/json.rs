@@ -77,7 +77,7 @@ pub(crate) struct Cursor<'a> {
 }
 
 /// Bytes that end the plain part of a string: control characters, the quote, the backslash.
-const STOPS: [bool; 256] = {
+pub(crate) const STOPS: [bool; 256] = {
     let mut stops = [false; 256];
     let mut byte = 0;
     while byte < 0x20 {
@@ -198,8 +198,16 @@ impl<'a> Cursor<'a> {
 
     /// What was not read yet.
     #[inline]
-    pub(crate) fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or_default()
+    pub(crate) fn rest_bytes(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Takes so many bytes that are whole characters.
+    #[inline]
+    pub(crate) fn take_text(&mut self, count: usize) -> Option<&'a str> {
+        let text = self.text.get(self.at..self.at + count)?;
+        self.at += count;
+        Some(text)
     }
 
     /// Passes over bytes that were looked at in the rest.

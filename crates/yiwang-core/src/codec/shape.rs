@@ -6,7 +6,7 @@
 
 use super::Fields;
 use super::decimal::{Decimal, exact_f64};
-use super::json::{Break, Cursor, STRING_BYTES_MAX};
+use super::json::{Break, Cursor, STOPS, STRING_BYTES_MAX};
 use super::mapped::Target;
 use super::native::ID_CHARS_MAX;
 use super::plan::{Bits, Plan};
@@ -344,19 +344,18 @@ fn any(
 /// A text without escapes up to its closing quote, which stays.
 #[inline]
 fn plain_text<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
-    let rest = cursor.rest();
-    let end = rest.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < b' ')?;
-    if rest.as_bytes()[end] != b'"' || end > STRING_BYTES_MAX {
+    let bytes = cursor.rest_bytes();
+    let end = bytes.iter().position(|byte| STOPS[usize::from(*byte)])?;
+    if bytes[end] != b'"' || end > STRING_BYTES_MAX {
         return None;
     }
-    cursor.pass(end);
-    rest.get(..end)
+    cursor.take_text(end)
 }
 
 impl Plain {
     #[inline]
     fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let bytes = cursor.rest().as_bytes();
+        let bytes = cursor.rest_bytes();
         let negative = bytes.first() == Some(&b'-');
         let start = usize::from(negative);
         let (mut at, mut mantissa) = (start, 0_u64);
