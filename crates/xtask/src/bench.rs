@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: one benchmark, built as it is shipped, its reference server started beside it.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -32,9 +33,9 @@ pub fn run(root: &Path, name: &str, arguments: &[String]) -> anyhow::Result<()> 
     let mut build = shell::cargo(root);
     build.args(["build", "--quiet", "--release", "-p", "yiwang", "-p", "yiwang-benches", "--bins"]);
     shell::run(&mut build)?;
-    let mut bench = shell::cargo(root);
-    bench.args(["run", "--quiet", "--release", "-p", "yiwang-benches", "--", name]);
-    bench.args(arguments);
+    // As built just now: cargo would choose other features for one package alone and build everything again.
+    let mut bench = Command::new(shell::target(root)?.join("release/yiwang-bench"));
+    bench.current_dir(root).arg(name).args(arguments);
     if let Some(services) = &services {
         bench.envs(services.addresses.iter().map(|(name, value)| (name, value)));
     }

@@ -59,3 +59,12 @@ fn words(command: &Command) -> String {
     words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     words.join(" ")
 }
+
+/// Where cargo builds, wherever the environment or a configuration puts it.
+///
+/// # Errors
+/// If cargo cannot say.
+pub fn target(root: &Path) -> anyhow::Result<PathBuf> {
+    let mut metadata = cargo_metadata::MetadataCommand::new();
+    Ok(metadata.current_dir(root).no_deps().exec()?.target_directory.into())
+}

@@ -181,11 +181,9 @@ fn count(line: &str, word: &str) -> u64 {
     before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// The program as built for the tests, wherever the environment or a configuration puts it.
+/// The program as built for the tests.
 fn program(root: &Path) -> anyhow::Result<PathBuf> {
-    let mut metadata = cargo_metadata::MetadataCommand::new();
-    let metadata = metadata.current_dir(root).no_deps().exec()?;
-    Ok(metadata.target_directory.join("debug/yiwang").into())
+    Ok(shell::target(root)?.join("debug/yiwang"))
 }
 
 fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
