@@ -89,15 +89,13 @@ impl<'a> Number<'a> {
     /// The integer it is, where it is one and fits.
     #[inline]
     pub(crate) fn to_i64(self) -> Option<i64> {
-        self.plain_i64().or_else(|| self.decimal()?.to_i64())
-    }
-
-    /// The integer that is written without fraction and exponent.
-    #[inline]
-    pub(crate) fn plain_i64(self) -> Option<i64> {
-        let mantissa = self.mantissa.filter(|_| self.plain)?;
-        let value = i64::try_from(mantissa).ok()?;
-        Some(if self.negative { -value } else { value })
+        if self.plain
+            && let Some(mantissa) = self.mantissa
+            && let Ok(value) = i64::try_from(mantissa)
+        {
+            return Some(if self.negative { -value } else { value });
+        }
+        self.decimal()?.to_i64()
     }
 
     /// The integer it is; one that is too large becomes the largest, since no clock is right there anyway.
