@@ -24,7 +24,9 @@ const META_MEMTABLE_BYTES_MAX: u64 = 4 << 20;
 /// Values from this size on lie in value files, which compaction does not rewrite.
 const SEPARATION_BYTES: u32 = 4 << 10;
 const VALUE_FILE_BYTES: u64 = 32 << 20;
-const WORKER_THREADS: usize = 2;
+/// With two, the engine's first worker puts compactions back and takes them again, at full speed, as long as the
+/// second is busy.
+const WORKER_THREADS: usize = 1;
 /// Epoch of a topic that this version makes; another partition count would be the next one.
 const EPOCH: u32 = 1;
 

@@ -71,7 +71,7 @@ impl EmbeddedConfig {
             group_bytes_max: 4 << 20,
             chunk_bytes_max: 1 << 20,
             tail_bytes_max: 32 << 20,
-            memtable_bytes_max: 32 << 20,
+            memtable_bytes_max: 16 << 20,
             cache_bytes_max: 16 << 20,
             floors: Vec::new(),
         }
