@@ -19,7 +19,7 @@ const ROUNDS: usize = 5;
 /// Bytes of one record's value: a message of a sensor.
 const VALUE_BYTES: usize = 250;
 /// Bytes that one run appends, about.
-const RUN_BYTES: usize = 96 << 20;
+const RUN_BYTES: usize = 384 << 20;
 const PARTITIONS: u16 = 8;
 
 /// One pattern of appends.

@@ -23,10 +23,18 @@ fn topics() -> Vec<TopicSpec> {
     vec![TopicSpec::stream("raw", 2, &["router"]), TopicSpec::compacted("state", 1)]
 }
 
+/// Small memtables, so that tables are written as well; large records go to value files.
+fn config(dir: &Path) -> EmbeddedConfig {
+    EmbeddedConfig {
+        memtable_bytes_max: 16 << 10,
+        direct_bytes_min: 4 << 10,
+        value_file_bytes: 32 << 10,
+        ..EmbeddedConfig::new(dir)
+    }
+}
+
 fn open(dir: &Path) -> Result<Log, Error> {
-    // Small memtables, so that tables and value files are written as well.
-    let config = EmbeddedConfig { memtable_bytes_max: 16 << 10, ..EmbeddedConfig::new(dir) };
-    Log::open_embedded(config, topics())
+    Log::open_embedded(config(dir), topics())
 }
 
 async fn append(log: &Log, number: u64, size: usize) {
@@ -70,7 +78,7 @@ async fn child() {
     let first = log.head("raw", 0).await.unwrap() + log.head("raw", 1).await.unwrap();
     println!("open");
     for number in first.. {
-        append(&log, number, 100).await;
+        append(&log, number, if number % 3 == 0 { 6000 } else { 100 }).await;
         println!("acked {number}");
     }
 }
@@ -187,6 +195,91 @@ async fn cut_acknowledged_tail_is_refused_until_accepted() {
     assert_eq!(all.len(), 20);
     assert_eq!(all.last().unwrap(), &(1, 10, 21), "the lost number is not given again");
     log.close().await.unwrap();
+}
+
+fn value_files(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir.join("values")).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort_unstable();
+    paths
+}
+
+#[tokio::test]
+async fn cut_or_lost_value_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = write(dir.path(), 20, 5000).await;
+    let log = open(dir.path()).unwrap();
+    assert_eq!(read_all(&log).await.unwrap(), wanted);
+    log.close().await.unwrap();
+    let files = value_files(dir.path());
+    assert!(files.len() > 2, "{files:?}");
+    let oldest = std::fs::read(&files[0]).unwrap();
+    std::fs::write(&files[0], &oldest[..oldest.len() - 1]).unwrap();
+    let error = open(dir.path()).unwrap_err().to_string();
+    let name = files[0].file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(name) && error.contains("backup"), "{error}");
+    std::fs::remove_file(&files[0]).unwrap();
+    let error = open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains(name) && error.contains("gone"), "{error}");
+    std::fs::write(&files[0], &oldest).unwrap();
+    let log = open(dir.path()).unwrap();
+    assert_eq!(read_all(&log).await.unwrap(), wanted);
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_no_commit_names_are_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = write(dir.path(), 4, 5000).await;
+    let [only] = &value_files(dir.path())[..] else { panic!("one file") };
+    // A chunk that was written, and a file that was begun, before the crash came.
+    let mut bytes = std::fs::read(only).unwrap();
+    let allocated = bytes.len();
+    bytes.extend_from_slice(&[7; 3000]);
+    std::fs::write(only, &bytes).unwrap();
+    std::fs::write(dir.path().join("values/00000000000000000077.chunks"), b"begun").unwrap();
+    let log = open(dir.path()).unwrap();
+    assert_eq!(value_files(dir.path()), std::slice::from_ref(only));
+    assert!(std::fs::metadata(only).unwrap().len() < allocated as u64);
+    assert_eq!(read_all(&log).await.unwrap(), wanted);
+    append(&log, 4, 5000).await;
+    assert_eq!(read_all(&log).await.unwrap().len(), 5);
+    assert!(value_files(dir.path())[1].ends_with("00000000000000000078.chunks"));
+    log.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn retention_deletes_value_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut raw = TopicSpec::stream("raw", 2, &["router"]);
+    raw.retention.bytes_max = 100_000;
+    let topics = vec![raw, TopicSpec::compacted("state", 1)];
+    let log = Log::open_embedded(config(dir.path()), topics).unwrap();
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let committer = reader.committer();
+    for number in 0..60 {
+        append(&log, number, 5000).await;
+        let read = async {
+            loop {
+                match reader.next(BatchLimit::default()).await.unwrap() {
+                    Event::Records(records) => return records.end(),
+                    Event::Assigned(_) | Event::Revoked(_) => {}
+                }
+            }
+        };
+        committer.commit(read.await).await.unwrap();
+        assert!(value_files(dir.path()).len() <= 6, "{number}");
+    }
+    let first = &value_files(dir.path())[0];
+    assert!(!first.ends_with("00000000000000000000.chunks"), "{first:?}");
+    log.close().await.unwrap();
+    let again = open(dir.path()).unwrap();
+    let kept = read_all(&again).await.unwrap().into_iter().map(|(.., number)| number);
+    let mut kept: Vec<_> = kept.collect();
+    kept.sort_unstable();
+    let wanted: Vec<_> = (60 - kept.len() as u64..60).collect();
+    assert!(kept.len() > 10 && kept == wanted, "{kept:?}");
+    again.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -361,6 +361,12 @@ suite!(
     ]
 );
 
+suite!(
+    embedded_direct,
+    super::Fixture::embedded_direct(),
+    [waits_when_full_until_a_reader_moves, retention_never_passes_a_reader]
+);
+
 #[cfg(feature = "kafka")]
 suite!(
     kafka,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, Pers
 
 use super::head::{ENTRIES_MAX, HeadFile, Known, topic_hash};
 use super::keys::{self, ChunkKey, PartitionState};
+use super::values::{self, ValueFiles};
 use super::{EmbeddedConfig, Loss};
 use crate::chunk::{Chunk, FLAG_GAP, HEADER, Head};
 use crate::error::Error;
@@ -35,6 +36,8 @@ pub(crate) struct Engine {
     pub(crate) db: Database,
     pub(crate) meta: Keyspace,
     pub(crate) topics: Vec<Keyspace>,
+    /// Folder of the value files.
+    pub(crate) values: PathBuf,
 }
 
 impl std::fmt::Debug for Engine {
@@ -50,6 +53,7 @@ pub(crate) type Commits = HashMap<(TopicId, Arc<str>), BTreeMap<u16, u64>>;
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) engine: Engine,
+    pub(crate) values: ValueFiles,
     pub(crate) head: HeadFile,
     pub(crate) known: Known,
     /// Epoch of each topic.
@@ -108,6 +112,7 @@ impl Folder {
         let epochs = engine.describe_topics(layout)?;
         let commits = engine.commits(layout)?;
         let mut folder = Self {
+            values: engine.value_files(config.value_file_bytes)?,
             engine,
             head: HeadFile::open(&head_path, generation)?,
             known: Known { log_epoch, next: before.next.clone() },
@@ -125,6 +130,7 @@ impl Folder {
                     .to_owned(),
             });
         }
+        folder.values.trim()?;
         folder.write_head(layout, &config.dir)?;
         Ok(folder)
     }
@@ -233,7 +239,7 @@ impl Engine {
             let opened = db.keyspace(&name, options);
             topics.push(opened.map_err(engine(&format!("open the keyspace {name}")))?);
         }
-        Ok(Self { db, meta, topics })
+        Ok(Self { db, meta, topics, values: config.dir.join("values") })
     }
 
     fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
@@ -303,6 +309,32 @@ impl Engine {
         Ok(commits)
     }
 
+    fn value_files(&self, file_bytes: u64) -> Result<ValueFiles, Error> {
+        let found = self.meta.prefix(keys::VALUE_FILES).map(|guard| guard.into_inner());
+        let entries: Vec<_> =
+            found.collect::<Result<_, _>>().map_err(engine("read value files"))?;
+        let entries = entries.iter().map(|(key, value)| (&key[..], &value[..]));
+        ValueFiles::open(self.values.clone(), file_bytes, entries)
+    }
+
+    /// The chunk of an entry, checked; `None` when retention took its file meanwhile.
+    pub(crate) fn chunk(
+        &self,
+        name: &str,
+        key: &[u8],
+        value: Bytes,
+    ) -> Result<Option<Chunk>, Error> {
+        let Some(bytes) = values::resolve(&self.values, key, value)? else { return Ok(None) };
+        let corrupt = |detail: String| Error::Corrupt { what: format!("topic {name}"), detail };
+        let chunk = Chunk::parse(bytes).map_err(corrupt)?;
+        if ChunkKey::decode(key) != Some(ChunkKey::new(&chunk.head, chunk.bytes.len())) {
+            let detail =
+                format!("the chunk from record {} on does not match its key", chunk.head.first);
+            return Err(corrupt(detail));
+        }
+        Ok(Some(chunk))
+    }
+
     fn state(&self, name: &str, partition: u16) -> Result<PartitionState, Error> {
         let value = self.meta(&keys::partition(name, partition))?;
         Ok(value.and_then(|value| PartitionState::decode(&value)).unwrap_or_default())
@@ -334,10 +366,8 @@ impl Engine {
         }
         let Some(guard) = range().next_back() else { return Ok(state.first) };
         let (key, value) = guard.into_inner().map_err(engine("read the newest chunk"))?;
-        let chunk = Chunk::parse(Bytes::from(value)).map_err(corrupt)?;
-        if ChunkKey::decode(&key) != Some(ChunkKey::new(&chunk.head, chunk.bytes.len())) {
-            return Err(corrupt("the newest chunk does not match its key".to_owned()));
-        }
+        let chunk = self.chunk(name, &key, Bytes::from(value))?;
+        let chunk = chunk.ok_or_else(|| corrupt("the newest value file is gone".to_owned()))?;
         if chunk.end() > state.next {
             let (end, next) = (chunk.end(), state.next);
             return Err(corrupt(format!("records end at {end}, the count says {next}")));

@@ -13,6 +13,8 @@ use crate::topic::{Kind, TopicSpec};
 const CHUNK_KEY: usize = 26;
 /// The log epoch.
 pub(crate) const LOG: &[u8] = b"log";
+/// What the keys of value files begin with.
+pub(crate) const VALUE_FILES: &[u8] = b"v/";
 
 /// What a chunk's key says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,18 @@ pub(crate) fn topic(name: &str) -> Vec<u8> {
 
 pub(crate) fn partition(name: &str, partition: u16) -> Vec<u8> {
     [format!("p/{name}/").as_bytes(), &partition.to_be_bytes()].concat()
+}
+
+/// Key of a value file; all of them begin with [`VALUE_FILES`].
+pub(crate) fn value_file(topic: &str, number: u64) -> Vec<u8> {
+    [VALUE_FILES, topic.as_bytes(), b"/", &number.to_be_bytes()].concat()
+}
+
+/// Topic and number of a value file.
+pub(crate) fn value_file_of(key: &[u8]) -> Option<(&str, u64)> {
+    let (name, number) = key.strip_prefix(VALUE_FILES)?.split_last_chunk::<8>()?;
+    let topic = std::str::from_utf8(name.strip_suffix(b"/")?).ok()?;
+    Some((topic, u64::from_be_bytes(*number)))
 }
 
 pub(crate) fn commits(name: &str) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The log in a data folder of this machine, on fjall.
 //!
 //! One writer thread a folder merges all waiting appends into one value per (topic, partition) and
-//! one fsync. Invariant: a receipt resolves after that fsync and never without it. Refuses a folder
+//! one commit. Invariant: a receipt resolves after that commit's fsync and never without it. Refuses a folder
 //! that is held by another process, corrupt, or short of acknowledged records.
 
 mod folder;
@@ -10,6 +10,7 @@ mod keys;
 mod reader;
 mod retention;
 mod shared;
+mod values;
 mod writer;
 
 use std::collections::HashMap;
@@ -50,6 +51,11 @@ pub struct EmbeddedConfig {
     pub group_bytes_max: usize,
     /// Most bytes of records merged into one stored value.
     pub chunk_bytes_max: usize,
+    /// Records of one group that have so many bytes are written to value files; fewer to the engine, which
+    /// takes one sync less and writes them twice.
+    pub direct_bytes_min: usize,
+    /// A value file that has so many bytes is followed by another one; retention deletes whole files.
+    pub value_file_bytes: u64,
     /// Bytes of the newest chunks kept in memory for readers that keep up.
     pub tail_bytes_max: usize,
     /// Most bytes in memory per topic before the engine writes a table.
@@ -70,6 +76,8 @@ impl EmbeddedConfig {
             group_appends_max: 4096,
             group_bytes_max: 4 << 20,
             chunk_bytes_max: 1 << 20,
+            direct_bytes_min: 48 << 10,
+            value_file_bytes: 64 << 20,
             tail_bytes_max: 32 << 20,
             memtable_bytes_max: 16 << 20,
             cache_bytes_max: 16 << 20,
@@ -115,7 +123,7 @@ impl Embedded {
     pub(crate) fn open(config: EmbeddedConfig, topics: Vec<TopicSpec>) -> Result<Arc<Self>, Error> {
         let layout = Layout::new(topics)?;
         let folder = Folder::open(&config, &layout, &mut OnMissing::Refuse)?;
-        let Folder { engine, head, known, epochs, states, commits } = folder;
+        let Folder { engine, values, head, known, epochs, states, commits } = folder;
         let engine = Arc::new(engine);
         let tail = |state: &keys::PartitionState| {
             Mutex::new(Tail { first: state.first, next: state.next, ..Tail::default() })
@@ -141,7 +149,7 @@ impl Embedded {
             spare: Mutex::new(Vec::new()),
             layout,
         });
-        let writer = Writer::new(shared.clone(), engine, head, known, states)?;
+        let writer = Writer::new(shared.clone(), (engine, values), (head, known), states)?;
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run())

@@ -45,7 +45,17 @@ impl Writer {
                 over = over.saturating_sub(self.drop_chunks(topic, partition, bytes, oldest)?);
             }
         }
-        Ok(())
+        self.drop_files(topic)
+    }
+
+    /// Forgets the value files of which no chunk is left.
+    fn drop_files(&mut self, topic: TopicId) -> Result<(), Error> {
+        let Self { shared, engine: handles, values, states, .. } = self;
+        let mut batch = handles.db.batch().durability(Some(PersistMode::Buffer));
+        let first = |partition| states[shared.layout.slot(topic, partition)].first;
+        let forget = |key| batch.remove(&handles.meta, key);
+        values.retain(&shared.layout.spec(topic).name, first, forget);
+        batch.commit().map_err(engine("forget value files"))
     }
 
     /// Drops chunks of a partition until `bytes` are freed and none is older than `oldest`; how

@@ -1,8 +1,8 @@
 //! The one writer thread of a data folder.
 //!
-//! It takes a waiting group, merges it into one value per (topic, partition), commits values,
-//! counts and reader positions as one engine batch with one fsync, writes HEAD, lets the readers
-//! see the records and resolves the receipts. It never lingers: idle means it syncs at once.
+//! It takes a waiting group, merges it into one value per (topic, partition), commits values (or,
+//! for large ones, their places), counts and reader positions as one engine batch with one fsync,
+//! writes HEAD, lets the readers see the records and resolves the receipts. It never lingers: idle means it syncs at once.
 //! Invariant: nothing is visible or acknowledged before the fsync returned. After the first error
 //! it takes nothing more and never syncs again.
 
@@ -17,6 +17,7 @@ use super::folder::{Engine, engine};
 use super::head::{HeadFile, Known, Syncer, topic_hash};
 use super::keys::{self, ChunkKey, PartitionState};
 use super::shared::{COMMIT_DELAY_MAX, Group, Shared};
+use super::values::ValueFiles;
 use crate::assemble::{Assembled, Assembler};
 use crate::chunk::Chunk;
 use crate::error::Error;
@@ -24,12 +25,15 @@ use crate::log::Done;
 use crate::records::RecordRef;
 use crate::topic::{Kind, TopicId};
 
+/// Smaller chunks are never worth a place in a value file.
+const DIRECT_CHUNK_BYTES_MIN: usize = 4 << 10;
 /// Longest time between syncs of HEAD, and between runs of retention.
 const TICK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) engine: Arc<Engine>,
+    pub(super) values: ValueFiles,
     pub(super) states: Vec<PartitionState>,
     pub(super) now: i64,
     assembler: Assembler,
@@ -56,9 +60,8 @@ enum Work {
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        engine: Arc<Engine>,
-        head: HeadFile,
-        known: Known,
+        (engine, values): (Arc<Engine>, ValueFiles),
+        (head, known): (HeadFile, Known),
         states: Vec<PartitionState>,
     ) -> Result<Self, Error> {
         let places = shared.layout.places();
@@ -78,6 +81,7 @@ impl Writer {
         Ok(Self {
             shared,
             engine,
+            values,
             states,
             now: 0,
             assembler,
@@ -124,6 +128,7 @@ impl Writer {
         }
         self.write_positions()?;
         self.engine.db.persist(PersistMode::SyncAll).map_err(engine("sync the journal"))?;
+        self.values.delete_doomed()?;
         self.head.write(&self.known)?;
         self.head.sync()
     }
@@ -172,7 +177,7 @@ impl Writer {
         if over { self.retain() } else { Ok(()) }
     }
 
-    /// Makes one group durable: one engine batch, one fsync, then HEAD.
+    /// Makes one group durable: large chunks in their files, one engine batch with one fsync, then HEAD.
     fn store(&mut self, assembled: &Assembled) -> Result<(), Error> {
         if assembled.chunks.is_empty() {
             return Ok(());
@@ -180,13 +185,22 @@ impl Writer {
         let mut batch = self.engine.db.batch().durability(Some(PersistMode::SyncData));
         let mut newest: HashMap<(usize, &[u8]), &Chunk> = HashMap::new();
         let mut touched: Vec<usize> = Vec::new();
+        let bytes: usize = assembled.chunks.iter().map(|(_, chunk)| chunk.bytes.len()).sum();
+        let direct = bytes >= self.shared.config.direct_bytes_min;
         for (slot, chunk) in &assembled.chunks {
             let (topic, _) = self.shared.layout.places()[*slot];
             let state = &mut self.states[*slot];
             match self.shared.layout.spec(topic).kind {
                 Kind::Stream => {
                     let key = ChunkKey::new(&chunk.head, chunk.bytes.len()).encode();
-                    batch.insert(&self.engine.topics[topic.index()], key, chunk.bytes.clone());
+                    let keyspace = &self.engine.topics[topic.index()];
+                    if direct && chunk.bytes.len() >= DIRECT_CHUNK_BYTES_MIN {
+                        let place =
+                            self.values.write(&self.shared.layout.spec(topic).name, chunk)?;
+                        batch.insert(keyspace, key, place.encode(&key));
+                    } else {
+                        batch.insert(keyspace, key, chunk.bytes.clone());
+                    }
                     state.bytes += chunk.bytes.len() as u64;
                 }
                 Kind::Compacted => {
@@ -209,7 +223,9 @@ impl Writer {
             self.write_state(&mut batch, slot);
         }
         self.take_positions(&mut batch);
+        self.values.sync(|key, value| batch.insert(&self.engine.meta, key, value))?;
         batch.commit().map_err(engine("write and sync the journal"))?;
+        self.values.delete_doomed()?;
         self.head.write(&self.known)
     }
 

@@ -9,7 +9,8 @@ use yiwang_log::{BatchLimit, EmbeddedConfig, Event, Log, MemoryConfig, Reader, T
 /// One implementation with its place.
 pub enum Fixture {
     Memory,
-    Embedded(tempfile::TempDir),
+    /// The folder, and from how many bytes on a group goes to value files.
+    Embedded(tempfile::TempDir, usize),
     #[cfg(feature = "kafka")]
     Kafka(yiwang_log::KafkaConfig),
 }
@@ -20,7 +21,12 @@ impl Fixture {
     }
 
     pub fn embedded() -> Self {
-        Self::Embedded(tempfile::tempdir().unwrap())
+        Self::Embedded(tempfile::tempdir().unwrap(), usize::MAX)
+    }
+
+    /// Every chunk that may goes to a value file.
+    pub fn embedded_direct() -> Self {
+        Self::Embedded(tempfile::tempdir().unwrap(), 0)
     }
 
     /// Topics of its own on a real broker.
@@ -48,8 +54,10 @@ impl Fixture {
     pub async fn open(&self, topics: Vec<TopicSpec>) -> Log {
         match self {
             Self::Memory => Log::open_memory(MemoryConfig::default(), topics).unwrap(),
-            Self::Embedded(dir) => {
-                Log::open_embedded(EmbeddedConfig::new(dir.path()), topics).unwrap()
+            Self::Embedded(dir, direct_bytes_min) => {
+                let direct_bytes_min = *direct_bytes_min;
+                let config = EmbeddedConfig { direct_bytes_min, ..EmbeddedConfig::new(dir.path()) };
+                Log::open_embedded(config, topics).unwrap()
             }
             #[cfg(feature = "kafka")]
             Self::Kafka(config) => Log::open_kafka(config.clone(), topics).await.unwrap(),
