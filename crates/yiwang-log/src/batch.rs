@@ -33,6 +33,8 @@ pub(crate) struct Entry {
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// Bytes of records that lie in `bytes` for another topic already.
+    shared_bytes: usize,
 }
 
 impl Batch {
@@ -85,6 +87,16 @@ impl Batch {
         self.entries.push(Entry { topic, route, start, end });
     }
 
+    /// Adds the newest record once more, for another topic: the same bytes, which are not copied here.
+    ///
+    /// # Panics
+    /// On an empty batch.
+    pub fn push_again(&mut self, topic: TopicId) {
+        let newest = *self.entries.last().expect("a record to be added again was added before");
+        self.shared_bytes += newest.bytes();
+        self.entries.push(Entry { topic, ..newest });
+    }
+
     /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -100,13 +112,14 @@ impl Batch {
     /// Bytes that the records take in the log.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.shared_bytes
     }
 
     /// Empties the batch and keeps its buffers.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.shared_bytes = 0;
     }
 
     pub(crate) fn capacity(&self) -> usize {

@@ -223,6 +223,45 @@ async fn bytes_come_back_exactly(fixture: &Fixture) {
 }
 
 /// Room for a few records of 1,000 bytes; one named reader.
+async fn one_record_lies_in_several_topics(fixture: &Fixture) {
+    let mut topics = topics();
+    topics.push(TopicSpec::stream("copies", 2, &[]));
+    let log = fixture.open(topics).await;
+    let (raw, copies) = (log.topic("raw").unwrap(), log.topic("copies").unwrap());
+    let mut batch = Batch::new();
+    for number in 0..50 {
+        let key = format!("device-{}", number % 7);
+        let route = Route::Key { hash: key_hash(key.as_bytes()) };
+        batch.push(raw, route, key.as_bytes(), &[], format!("{number}").as_bytes());
+        let bytes = batch.bytes();
+        if number % 2 == 0 {
+            batch.push_again(copies);
+            assert!(batch.bytes() > bytes, "what the log will hold counts against its budget");
+        }
+    }
+    assert_eq!(batch.len(), 75);
+    log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    let mut reader = log.reader("copies", "", Start::Committed).await.unwrap();
+    let mut copied = read_records(&mut reader, 25).await;
+    assert!(
+        copied.iter().all(|(partition, _, key, _)| {
+            *partition == log.partition_of("copies", key_hash(key))
+        })
+    );
+    let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
+    let even = |value: &[u8]| std::str::from_utf8(value).unwrap().parse::<u32>().unwrap() % 2 == 0;
+    let mut first = read_records(&mut reader, 50).await;
+    first.retain(|(_, _, _, value)| even(value));
+    for records in [&mut copied, &mut first] {
+        records.sort_unstable_by(|a, b| (&a.2, a.1).cmp(&(&b.2, b.1)));
+    }
+    let said = |records: &[suite_support::Read]| -> Vec<_> {
+        records.iter().map(|(_, _, key, value)| (key.clone(), value.clone())).collect()
+    };
+    assert_eq!(said(&copied), said(&first), "the same records in the same order of each key");
+    log.close().await.unwrap();
+}
+
 fn small_topics() -> Vec<TopicSpec> {
     let mut raw = TopicSpec::stream("raw", 1, &["router"]);
     raw.retention.bytes_max = 10_000;
@@ -334,6 +373,7 @@ macro_rules! suite {
             readers_follow_the_writer,
             commits_only_move_forward,
             bytes_come_back_exactly,
+            one_record_lies_in_several_topics,
             $($more,)*
         ]);
     };

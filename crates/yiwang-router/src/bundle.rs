@@ -11,6 +11,10 @@ use yiwang_core::problem::Problem;
 use yiwang_core::registry::Registry;
 use yiwang_core::route::Shared;
 use yiwang_core::route::bytes::{Reader, Writer};
+use yiwang_core::routes::Routes;
+use yiwang_log::Log;
+
+use crate::Error;
 
 /// A configuration in force, or about to be.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Bundle {
     district: FileSet,
     devices: FileSet,
     shared: Shared,
+    routes: Routes,
 }
 
 impl Bundle {
@@ -42,10 +47,20 @@ impl Bundle {
         devices: &FileSet,
         registry: Arc<Registry>,
     ) -> (Option<Arc<Self>>, Vec<Problem>) {
-        let (shared, problems) = Shared::new(registry);
+        let routes = match registry.district.as_deref() {
+            Some(of) => Routes::load(district, of, &registry.products),
+            None => (Some(Routes::default()), Vec::new()),
+        };
+        let (shared, mut problems) = Shared::new(registry);
+        problems.extend(routes.1);
         let keep = |(name, text): (&String, &String)| (name.clone(), without_secrets(name, text));
         let devices = devices.iter().map(keep).collect();
-        let bundle = shared.map(|shared| Self { district: district.clone(), devices, shared });
+        let bundle = shared.zip(routes.0).map(|(shared, routes)| Self {
+            district: district.clone(),
+            devices,
+            shared,
+            routes,
+        });
         (bundle.map(Arc::new), problems)
     }
 
@@ -59,6 +74,18 @@ impl Bundle {
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Where outputs go beside the hub's own topics.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Whether a log has every topic that the routes name.
+    pub(crate) fn find_topics(&self, log: &Log) -> Result<(), Error> {
+        let gone = self.routes.topics().iter().find(|topic| log.topic(&topic.name).is_none());
+        gone.map_or(Ok(()), |topic| Err(Error::no_topic(&topic.name)))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

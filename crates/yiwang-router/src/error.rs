@@ -16,7 +16,7 @@ pub enum Error {
     Log(#[from] yiwang_log::Error),
     /// The log was opened without a topic that the router needs.
     #[error("use topic {0}: the log was opened without it")]
-    NoTopic(&'static str),
+    NoTopic(Box<str>),
     /// A complete snapshot does not decode.
     #[error("restore the state of partition {partition}; start with an older program or drop it")]
     Snapshot {
@@ -28,6 +28,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn no_topic(name: &str) -> Self {
+        Self::NoTopic(name.into())
+    }
+
     /// What the caller does next.
     #[must_use]
     pub fn action(&self) -> Action {

@@ -9,6 +9,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use yiwang_core::ids::Id;
 use yiwang_core::route::bytes::{Damaged, Reader, Writer};
 
+use crate::forward::Forwarded;
+
 /// Largest chunk; well below any log's record limit.
 pub(crate) const CHUNK_BYTES_MAX: usize = 512 << 10;
 /// Most configuration markers kept of a partition.
@@ -30,6 +32,8 @@ pub(crate) struct Generation {
     pub config: Id,
     /// The state.
     pub bytes: Vec<u8>,
+    /// What was forwarded until then.
+    pub forwarded: Forwarded,
 }
 
 /// From this raw position on, this configuration.
@@ -50,14 +54,20 @@ impl Generation {
         to.uint(self.seq);
         to.id(self.config);
         seal(&mut to, &self.bytes);
+        self.forwarded.encode(&mut to);
         entries.push((format!("{prefix}marker").into_bytes(), to.bytes));
         entries
     }
 
     /// The newest whole generation of a partition's entries.
     pub(crate) fn newest(entries: &[(Bytes, Bytes)]) -> Option<Self> {
+        Self::whole(entries).into_iter().max_by_key(|generation| generation.number)
+    }
+
+    /// The whole generations of a partition's entries: two at most.
+    pub(crate) fn whole(entries: &[(Bytes, Bytes)]) -> Vec<Self> {
         let read = |slot: u64| Self::read(entries, slot).ok().flatten();
-        [read(0), read(1)].into_iter().flatten().max_by_key(|generation| generation.number)
+        [read(0), read(1)].into_iter().flatten().collect()
     }
 
     fn read(entries: &[(Bytes, Bytes)], slot: u64) -> Result<Option<Self>, Damaged> {
@@ -67,7 +77,8 @@ impl Generation {
         let (number, topic_epoch, seq) = (from.uint()?, from.small()?, from.uint()?);
         let config = from.id()?;
         let bytes = unseal(entries, &prefix, number, &mut from)?;
-        Ok(Some(Self { number, topic_epoch, seq, config, bytes }))
+        let forwarded = Forwarded::decode(&mut from)?;
+        Ok(Some(Self { number, topic_epoch, seq, config, bytes, forwarded }))
     }
 }
 
@@ -160,7 +171,8 @@ mod tests {
     }
 
     fn generation(number: u64, bytes: Vec<u8>) -> Generation {
-        Generation { number, topic_epoch: 1, seq: number * 10, config: Id(7), bytes }
+        let forwarded = Forwarded::default();
+        Generation { number, topic_epoch: 1, seq: number * 10, config: Id(7), bytes, forwarded }
     }
 
     /// As a compacted topic keeps them: the newest value of a key.

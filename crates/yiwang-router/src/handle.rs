@@ -8,6 +8,7 @@ use yiwang_core::ledger::Counters;
 use yiwang_core::route::RouteCounters;
 use yiwang_log::Log;
 
+use crate::forward::Forwarded;
 use crate::{Bundle, Error};
 
 /// Where each partition stands; written once a batch.
@@ -17,6 +18,7 @@ pub(crate) struct Progress(Mutex<BTreeMap<u16, Row>>);
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub counters: RouteCounters,
+    pub forwarded: Forwarded,
     /// Next record to route.
     pub next: u64,
     /// End of the log when the partition was assigned.
@@ -56,8 +58,13 @@ impl Handle {
     }
 
     /// Puts another configuration in force, on every partition from its next batch on.
-    pub fn swap(&self, bundle: Arc<Bundle>) {
+    ///
+    /// # Errors
+    /// Its routes name a topic that the log was opened without: the one in force stays, a new topic needs a restart.
+    pub fn swap(&self, bundle: Arc<Bundle>) -> Result<(), Error> {
+        bundle.find_topics(&self.log)?;
         self.bundles.send_replace(bundle);
+        Ok(())
     }
 
     /// Whether every assigned partition has replayed what lay on the log when it was assigned; false before the first.
@@ -77,6 +84,7 @@ impl Handle {
         for (partition, row) in rows {
             let head = self.log.head("raw", partition).await?;
             all.merge(&row.counters.to_ledger(head.saturating_sub(row.next)));
+            row.forwarded.count(&mut all);
         }
         Ok(all)
     }

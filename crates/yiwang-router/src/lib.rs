@@ -7,6 +7,7 @@
 mod bundle;
 mod error;
 mod finish;
+mod forward;
 mod generation;
 mod handle;
 pub mod metrics;
@@ -71,12 +72,13 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router and its handle; the log must have the standard topics.
+    /// A router and its handle; the log must have the standard topics and those of the routes.
     ///
     /// # Errors
     /// A topic is missing.
     pub fn new(config: Config, log: Log, bundle: Arc<Bundle>) -> Result<(Self, Handle), Error> {
         let topics = Topics::of(&log)?;
+        bundle.find_topics(&log)?;
         let (sender, bundles) = watch::channel(bundle);
         let progress = Arc::new(Progress::default());
         let handle = Handle::new(sender, progress.clone(), log.clone());

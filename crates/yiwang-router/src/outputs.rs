@@ -2,6 +2,8 @@
 //!
 //! What is the same for all readings of a device is encoded when the device is first heard and copied from then on.
 
+use std::sync::Arc;
+
 use yiwang_core::ids::{Id, key_hash};
 use yiwang_core::record::Signal;
 use yiwang_core::registry::DeviceNo;
@@ -10,8 +12,9 @@ use yiwang_log::{Batch, Log, Route, TopicId};
 use yiwang_proto::wire::{DeviceFields, DeviceText, touch};
 use yiwang_proto::{QuarantineNote, quarantine_to_bytes, signal_to_bytes};
 
-use crate::Error;
+use crate::forward::{FanNo, Forward, Forwarded};
 use crate::readings::{Names, version};
+use crate::{Bundle, Error};
 
 /// The topics that the router writes.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +27,7 @@ pub(crate) struct Topics {
 
 impl Topics {
     pub(crate) fn of(log: &Log) -> Result<Self, Error> {
-        let topic = |name| log.topic(name).ok_or(Error::NoTopic(name));
+        let topic = |name| log.topic(name).ok_or_else(|| Error::no_topic(name));
         Ok(Self {
             readings: topic("readings")?,
             signals: topic("signals")?,
@@ -43,27 +46,43 @@ pub(crate) struct Outputs {
     /// By device number of the registry in force.
     devices: Vec<Option<Box<Heard>>>,
     names: Names,
+    forward: Forward,
 }
 
 /// What is the same for all records of a device.
 struct Heard {
     hash: u64,
+    fan: FanNo,
     fields: DeviceFields,
 }
 
 impl Outputs {
-    pub(crate) fn new(topics: Topics, cloud_events: bool) -> Self {
-        let names = Names::default();
-        Self { topics, cloud_events, batch: Batch::new(), config: None, devices: Vec::new(), names }
+    pub(crate) fn new(log: Log, topics: Topics, cloud_events: bool) -> Self {
+        Self {
+            topics,
+            cloud_events,
+            batch: Batch::new(),
+            config: None,
+            devices: Vec::new(),
+            names: Names::default(),
+            forward: Forward::new(log),
+        }
     }
 
     /// What follows was routed under this configuration: another registry numbers devices anew.
-    pub(crate) fn under(&mut self, config: Id) {
+    pub(crate) fn under(&mut self, bundle: &Arc<Bundle>) {
+        let config = bundle.epoch();
         if self.config != Some(config) {
             self.devices.clear();
             self.names.clear();
+            self.forward.under(bundle);
             self.config = Some(config);
         }
+    }
+
+    /// What was forwarded since the last call.
+    pub(crate) fn take_forwarded(&mut self) -> Forwarded {
+        self.forward.take()
     }
 
     /// What was encoded since the last call; `spare` is filled next.
@@ -75,36 +94,41 @@ impl Outputs {
         self.batch.is_empty()
     }
 
-    fn heard(&mut self, reading: &Reading<'_>) -> &Heard {
+    fn hear(&mut self, reading: &Reading<'_>) {
         let at = reading.device_no.0 as usize;
         if self.devices.len() <= at {
             self.devices.resize_with(at + 1, || None);
         }
-        self.devices[at].get_or_insert_with(|| Box::new(Heard::new(reading)))
+        let Self { devices, forward, .. } = self;
+        devices[at].get_or_insert_with(|| Box::new(Heard::new(reading, forward.fan_of(reading))));
     }
 }
 
 impl Heard {
-    fn new(reading: &Reading<'_>) -> Self {
-        let place = &*reading.device.place;
-        let name = |unit: &Option<yiwang_core::district::UnitId>| unit.clone();
-        let area = [
-            Some(place.district.clone()),
-            name(&place.town),
-            name(&place.station),
-            name(&place.village),
-            name(&place.grid),
-        ];
-        let fields = DeviceFields::new(&DeviceText {
-            device: &reading.device.key,
-            product_version: &version(reading.product),
-            codec_hash: reading.product.codec_hash,
-            area: area.each_ref().map(|unit| unit.as_deref().unwrap_or_default()),
-            asset: reading.device.asset.as_deref().unwrap_or_default(),
-            labels: &[],
-        });
-        Self { hash: key_hash(&reading.device.key), fields }
+    fn new(reading: &Reading<'_>, fan: FanNo) -> Self {
+        Self { hash: key_hash(&reading.device.key), fan, fields: device_fields(reading) }
     }
+}
+
+/// What is the same for all readings of a device, encoded.
+pub(crate) fn device_fields(reading: &Reading<'_>) -> DeviceFields {
+    let place = &*reading.device.place;
+    let name = |unit: &Option<yiwang_core::district::UnitId>| unit.clone();
+    let area = [
+        Some(place.district.clone()),
+        name(&place.town),
+        name(&place.station),
+        name(&place.village),
+        name(&place.grid),
+    ];
+    DeviceFields::new(&DeviceText {
+        device: &reading.device.key,
+        product_version: &version(reading.product),
+        codec_hash: reading.product.codec_hash,
+        area: area.each_ref().map(|unit| unit.as_deref().unwrap_or_default()),
+        asset: reading.device.asset.as_deref().unwrap_or_default(),
+        labels: &[],
+    })
 }
 
 impl Sink for Outputs {
@@ -117,14 +141,16 @@ impl Sink for Outputs {
     }
 
     fn reading(&mut self, reading: &Reading<'_>) {
-        self.heard(reading);
-        let Self { topics, cloud_events, batch, devices, names, .. } = self;
+        self.hear(reading);
+        let Self { topics, cloud_events, batch, devices, names, forward, .. } = self;
         let Some(Some(heard)) = devices.get(reading.device_no.0 as usize) else { return };
         let encode = |out: &mut Vec<u8>| names.encode(reading, heard.fields.bytes(), out);
         let route = Route::Key { hash: heard.hash };
         let key = reading.device.key.as_bytes();
         if !*cloud_events {
-            return batch.push_with(topics.readings, route, key, &[], encode);
+            return forward.reading(heard.fan, topics.readings, batch, |batch, topic| {
+                batch.push_with(topic, route, key, &[], encode);
+            });
         }
         let event = CloudEvent {
             id: reading.id.to_string(),
@@ -135,14 +161,20 @@ impl Sink for Outputs {
             area: reading.device.place.deepest(),
             grade: &reading.product.grade,
         };
-        event.with_headers(|headers| batch.push_with(topics.readings, route, key, headers, encode));
+        event.with_headers(|headers| {
+            forward.reading(heard.fan, topics.readings, batch, |batch, topic| {
+                batch.push_with(topic, route, key, headers, encode);
+            });
+        });
     }
 
     fn signal(&mut self, signal: &Signal) {
         let route = Route::Key { hash: key_hash(&signal.device) };
         let (key, value) = (signal.device.as_bytes(), signal_to_bytes(signal));
-        if !self.cloud_events {
-            return self.batch.push(self.topics.signals, route, key, &[], &value);
+        let Self { topics, cloud_events, batch, forward, .. } = self;
+        if !*cloud_events {
+            batch.push(topics.signals, route, key, &[], &value);
+            return forward.signal(signal, batch);
         }
         let event = CloudEvent {
             id: signal.event_id.clone(),
@@ -153,9 +185,8 @@ impl Sink for Outputs {
             area: signal.place.as_deref().unwrap_or_default(),
             grade: "",
         };
-        event.with_headers(|headers| {
-            self.batch.push(self.topics.signals, route, key, headers, &value);
-        });
+        event.with_headers(|headers| batch.push(topics.signals, route, key, headers, &value));
+        forward.signal(signal, batch);
     }
 
     fn quarantine(&mut self, row: &Quarantined<'_>) {
@@ -170,8 +201,10 @@ impl Sink for Outputs {
             attempts: row.attempts,
         };
         let (key, value) = (row.raw.device.as_bytes(), quarantine_to_bytes(row.raw, &note));
-        if !self.cloud_events {
-            return self.batch.push(self.topics.quarantine, route, key, &[], &value);
+        let Self { topics, cloud_events, batch, forward, .. } = self;
+        if !*cloud_events {
+            batch.push(topics.quarantine, route, key, &[], &value);
+            return forward.quarantine(row, batch);
         }
         let event = CloudEvent {
             id: row.id.to_string(),
@@ -182,9 +215,8 @@ impl Sink for Outputs {
             area: "",
             grade: row.product.map_or("", |product| &product.grade),
         };
-        event.with_headers(|headers| {
-            self.batch.push(self.topics.quarantine, route, key, headers, &value);
-        });
+        event.with_headers(|headers| batch.push(topics.quarantine, route, key, headers, &value));
+        forward.quarantine(row, batch);
     }
 }
 

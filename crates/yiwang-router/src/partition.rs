@@ -14,6 +14,7 @@ use yiwang_core::route::PartitionState;
 use yiwang_log::Position;
 
 use crate::bundle::Bundle;
+use crate::forward::Forwarded;
 use crate::generation::{Generation, Marker, markers};
 
 /// A partition while it is ours.
@@ -34,6 +35,7 @@ pub(crate) struct Partition {
     pub target: u64,
     pub records_since_snapshot: u64,
     pub snapshot_at: Instant,
+    pub forwarded: Forwarded,
     /// What was already published of the counters.
     pub published: Counters,
 }
@@ -79,6 +81,7 @@ impl Partition {
             seq: position.seq,
             config: self.bundle.epoch(),
             bytes: self.state.encode(self.bundle.shared()),
+            forwarded: self.forwarded.clone(),
         }
     }
 }

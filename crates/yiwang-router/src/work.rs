@@ -23,7 +23,7 @@ use crate::{Bundle, Config, Error, GROUP, metrics};
 /// Pause before a log that is away is asked again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Partition of topic `state` in which the bundles lie.
-const BUNDLES: u16 = 0;
+pub(crate) const BUNDLES: u16 = 0;
 
 /// The worker and all it holds.
 pub(crate) struct Worker {
@@ -53,7 +53,7 @@ impl Worker {
         items: mpsc::Sender<Item>,
         drain: CancellationToken,
     ) -> Self {
-        let outputs = Outputs::new(topics, config.cloud_events);
+        let outputs = Outputs::new(log.clone(), topics, config.cloud_events);
         Self {
             writer: log.writer(),
             config,
@@ -142,6 +142,7 @@ impl Worker {
         let end = records.end();
         self.announce(partition, partition.next.max(first(records))).await?;
         self.step(partition, records)?;
+        partition.forwarded.add(&self.outputs.take_forwarded());
         let count = end.seq.saturating_sub(partition.next);
         partition.next = end.seq;
         partition.topic_epoch = Some(end.epoch);
@@ -178,7 +179,7 @@ impl Worker {
             let until = std::iter::from_fn(|| rest.next_if(|record| record.seq < stop));
             let inputs = until.map(|record| (record.seq, input(&record)));
             let bundle = partition.bundle.clone();
-            self.outputs.under(bundle.epoch());
+            self.outputs.under(&bundle);
             let Self { work, outputs, .. } = self;
             partition.state.route_batch(bundle.shared(), place, inputs, work, outputs);
         }
@@ -234,7 +235,7 @@ impl Worker {
         };
         let old = std::mem::replace(&mut partition.bundle, new.clone());
         let number = partition.number;
-        self.outputs.under(config);
+        self.outputs.under(&new);
         let moved = partition.state.swap(old.shared(), new.shared(), &mut self.outputs);
         metrics::record_swap();
         moved.map_err(|source| Error::Snapshot { partition: number, source })
@@ -274,7 +275,7 @@ impl Worker {
         self.fetch(known.markers.iter().map(|marker| marker.config).chain(config)).await?;
         self.keep(&current).await?;
         let bundle = config.and_then(|config| self.known.get(&config)).unwrap_or(&current).clone();
-        self.outputs.under(bundle.epoch());
+        self.outputs.under(&bundle);
         let state = match &known.generation {
             None => PartitionState::new(bundle.shared()),
             Some(g) => PartitionState::restore(&g.bytes, bundle.shared(), &mut self.outputs)
@@ -293,6 +294,7 @@ impl Worker {
             target,
             records_since_snapshot: 0,
             snapshot_at: Instant::now(),
+            forwarded: known.generation.map(|generation| generation.forwarded).unwrap_or_default(),
             published: Counters::new(),
             bundle,
         };
@@ -311,7 +313,8 @@ impl Worker {
             }
         }
         tracing::info!(partition = number, seq, target, "partition assigned");
-        partition.published = partition.state.counters().to_ledger(0);
+        partition.forwarded.add(&self.outputs.take_forwarded());
+        partition.published = counted(&partition);
         self.partitions.insert(number, partition);
         Ok(())
     }
@@ -343,7 +346,7 @@ impl Worker {
     }
 
     fn publish(&self, partition: &mut Partition, started: Instant) {
-        let counters = partition.state.counters().to_ledger(0);
+        let counters = counted(partition);
         let added = counters.diff(&partition.published);
         metrics::record_batch(&added, started.elapsed().as_secs_f64());
         partition.published = counters;
@@ -355,6 +358,7 @@ impl Worker {
     fn put_progress(&self, partition: &Partition) {
         let row = Row {
             counters: partition.state.counters().clone(),
+            forwarded: partition.forwarded.clone(),
             next: partition.next,
             target: partition.target,
         };
@@ -381,12 +385,19 @@ where
     }
 }
 
+/// What a partition has counted so far.
+fn counted(partition: &Partition) -> Counters {
+    let mut counters = partition.state.counters().to_ledger(0);
+    partition.forwarded.count(&mut counters);
+    counters
+}
+
 fn first(records: &Records) -> u64 {
     records.iter().next().map_or(0, |record| record.seq)
 }
 
 /// A record of topic `raw` as the step takes it.
-fn input<'a>(record: &RecordRef<'a>) -> Input<'a> {
+pub(crate) fn input<'a>(record: &RecordRef<'a>) -> Input<'a> {
     match read_raw(record.key, record.value) {
         Ok(RawRecord::Raw(raw)) => Input::Raw(raw),
         Ok(RawRecord::Tick { received_at, .. }) => Input::Tick { received_at },

@@ -12,13 +12,15 @@ use yiwang_core::ids::key_hash;
 use yiwang_core::ledger::{Counters, Stage};
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_log::{
-    Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, standard_topics,
+    Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, TopicSpec,
+    standard_topics,
 };
 use yiwang_proto::wire::{write_raw, write_tick};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
 const PARTITIONS: u16 = 3;
-const TOPICS: [&str; 3] = ["readings", "signals", "quarantine"];
+const TOPICS: [&str; 6] =
+    ["readings", "signals", "quarantine", "water-bureau", "fire-brigade", "lobby"];
 /// 2026-11-23 08:00 +08:00
 const START: i64 = 1_795_392_000_000;
 
@@ -82,7 +84,10 @@ fn open(seed: u64) -> Log {
         ..Faults::default()
     };
     let config = MemoryConfig { seed, faults, ..MemoryConfig::default() };
-    Log::open_memory(config, standard_topics(PARTITIONS)).unwrap()
+    let further = BUNDLE.routes().topics().iter();
+    let further = further.map(|topic| TopicSpec::stream(&topic.name, PARTITIONS, &[]));
+    Log::open_memory(config, standard_topics(PARTITIONS).into_iter().chain(further).collect())
+        .unwrap()
 }
 
 fn push_raw(log: &Log, batch: &mut Batch, device: &str, received_at: i64, body: &str) {
@@ -146,8 +151,11 @@ async fn drained(handle: &Handle) -> Counters {
     }
 }
 
+/// Records by topic and key.
+type Outputs = BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>>;
+
 /// Every record of a topic, in order per key, without repeats of the same bytes.
-async fn outputs(log: &Log) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>> {
+async fn outputs(log: &Log) -> Outputs {
     let mut all: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
     for topic in TOPICS {
         let at = |partition| Position { epoch: 1, partition, seq: 0 };
@@ -198,8 +206,20 @@ fn balanced(ledger: &Counters, raw: u64) {
 
 const MINUTES: i64 = 24;
 
+/// The forwarded records of a ledger by topic, which are those that lie there.
+fn forwarded(ledger: &Counters, outputs: &Outputs) -> BTreeMap<&'static str, u64> {
+    let count = |topic: &'static str| {
+        let of_topic = outputs.iter().filter(|((of, _), _)| *of == topic);
+        let lie: usize = of_topic.map(|(_, records)| records.len()).sum();
+        let count = ledger.get(Stage::Router, "forwarded", topic);
+        assert_eq!(count, lie as u64, "{topic}");
+        (topic, count)
+    };
+    TOPICS[3..].iter().copied().map(count).collect()
+}
+
 /// What a run without any fault makes, with the swap at minute 12.
-async fn straight(swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>> {
+async fn straight(swap: bool) -> Outputs {
     let log = open(1);
     let mut raw = 0;
     for minute in 0..MINUTES {
@@ -212,11 +232,14 @@ async fn straight(swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>>
     }
     let ledger = run_until_drained(&log, later(swap)).await;
     balanced(&ledger, raw);
-    outputs(&log).await
+    let outputs = outputs(&log).await;
+    let forwarded = forwarded(&ledger, &outputs);
+    assert!(forwarded.values().all(|count| *count > 0), "{forwarded:?}");
+    outputs
 }
 
 /// Crashes after pseudo-random times; the log keeps what was safe and perhaps a little more.
-async fn crashing(seed: u64, swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>> {
+async fn crashing(seed: u64, swap: bool) -> Outputs {
     let mut log = open(seed);
     let (mut raw, mut random) = (0, seed * 7919 + 13);
     for minute in 0..MINUTES {
@@ -237,7 +260,9 @@ async fn crashing(seed: u64, swap: bool) -> BTreeMap<(&'static str, Vec<u8>), Ve
     }
     let ledger = run_until_drained(&log, later(swap)).await;
     balanced(&ledger, raw);
-    outputs(&log).await
+    let outputs = outputs(&log).await;
+    forwarded(&ledger, &outputs);
+    outputs
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +292,7 @@ async fn a_swap_while_running() {
         let mut raw = 0;
         for minute in 0..MINUTES {
             if minute == MINUTES / 2 {
-                handle.swap(OTHER.clone());
+                handle.swap(OTHER.clone()).unwrap();
             }
             raw += append_minute(&log, minute).await;
             drained(&handle).await;
@@ -299,6 +324,59 @@ async fn a_restart_remembers_ids_and_commits_behind_its_snapshot() {
     let diff = after.diff(&before);
     assert_eq!(diff.row(Stage::Router, "duplicate"), 1);
     assert_eq!(diff.row(Stage::Router, "raw"), 1);
+}
+
+/// A configuration whose routes are these.
+fn routed(routes: &str) -> Arc<Bundle> {
+    let mut district = folder("district");
+    district.insert("routes.yaml".to_owned(), routes.to_owned());
+    let mut files = folder("products");
+    files.insert("devices.csv".to_owned(), devices());
+    let (bundle, problems) = Bundle::load(&district, &files);
+    bundle.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn readings_may_go_elsewhere_instead_and_are_counted() {
+    let log = open(4);
+    let bundle = routed(
+        "topics:\n  - {name: water-bureau, of: readings}\n  - {name: lobby, of: readings}\nroutes:\n  \
+         - {name: all, of: readings, to: [lobby]}\n  - {name: water, of: readings, product: [wl-radar-01], \
+         area: [310118001], instead: true, to: [water-bureau, lobby]}\n",
+    );
+    append_minute(&log, 0).await;
+    let ledger = run_until_drained(&log, &bundle).await;
+    let outputs = outputs(&log).await;
+    let count = |topic, product: &str| {
+        let of = |((name, key), _): &(&(&str, Vec<u8>), &Vec<Vec<u8>>)| {
+            *name == topic && key.starts_with(product.as_bytes())
+        };
+        outputs.iter().filter(of).map(|(_, records)| records.len() as u64).sum::<u64>()
+    };
+    let (water, smoke) = (count("water-bureau", "wl-radar-01"), count("lobby", "smoke-01"));
+    assert!(water > 0 && smoke > 0);
+    assert_eq!(count("readings", "wl-radar-01"), 0, "instead");
+    assert_eq!(count("readings", "smoke-01"), smoke, "in addition");
+    assert_eq!(count("lobby", "wl-radar-01"), water, "once, though two routes name it");
+    let row = |row, name| ledger.get(Stage::Router, row, name);
+    assert_eq!(row("matched", "all"), water + smoke);
+    assert_eq!(row("matched", "water"), water);
+    assert_eq!(row("forwarded", "water-bureau"), water);
+    assert_eq!(row("forwarded", "lobby"), water + smoke);
+    assert_eq!(row("diverted", ""), water);
+    assert_eq!(row("readings", ""), water + smoke);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_to_a_topic_that_the_log_does_not_have_is_refused() {
+    let log = open(6);
+    let other = routed(
+        "topics: [{name: other, of: signals}]\nroutes: [{name: all, of: signals, to: [other]}]\n",
+    );
+    let (_router, handle) = Router::new(config(), log.clone(), BUNDLE.clone()).unwrap();
+    let refused = handle.swap(other.clone()).unwrap_err();
+    assert_eq!(refused.to_string(), "use topic other: the log was opened without it");
+    assert!(Router::new(config(), log, other).is_err());
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use yiwang_core::district::{District, FileSet, Tier, UnitKind};
 use yiwang_core::incident::Terms;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::registry::Registry;
+use yiwang_core::routes::{Routes, Topic};
 use yiwang_gateway::Pepper;
 
 use crate::config::{Config, Profile};
@@ -88,6 +89,15 @@ pub fn read_products(config: &Config) -> anyhow::Result<(FileSet, FileSet)> {
     let folders = &config.raw.district;
     let district = read_folder(&config.path(&folders.folder), &["yaml", "tsv", "geojson"])?;
     Ok((district, read_folder(&config.path(&folders.products), &["yaml"])?))
+}
+
+/// The topics that the routes forward to; what is wrong with the file is the business of [`check`].
+///
+/// # Errors
+/// [`Failure::Config`] if the folder cannot be read.
+pub fn forward_topics(config: &Config) -> anyhow::Result<Vec<Topic>> {
+    let district = read_folder(&config.path(&config.raw.district.folder), &["yaml"])?;
+    Ok(Routes::topics_of(&district))
 }
 
 /// The bundle, or every problem in one error.

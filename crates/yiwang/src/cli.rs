@@ -238,7 +238,7 @@ pub enum LogCommand {
     Read {
         #[command(flatten)]
         config: ConfigArgs,
-        /// raw, readings, signals, lifecycle, quarantine, incidents or commands.
+        /// raw, readings, signals, lifecycle, quarantine, incidents, commands, or a topic of routes.yaml.
         #[arg(long)]
         topic: String,
         /// One JSON object a line (the only form so far).

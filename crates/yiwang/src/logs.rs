@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use yiwang_core::routes::Topic;
 use yiwang_log::{BatchLimit, Event, Log, Reader, RecordRef, Records, Start};
 
 /// Nobody's group: it commits nothing and bounds no retention.
@@ -68,9 +69,26 @@ impl Scan {
     }
 }
 
+/// A topic, and the one of the hub's own topics whose records lie in it.
+pub struct Form<'a> {
+    /// Name of the topic.
+    pub topic: &'a str,
+    /// That of the hub's own, which is another one where routes forward.
+    pub of: &'a str,
+}
+
+impl<'a> Form<'a> {
+    /// Of a topic, given those of the routes.
+    pub fn of(topic: &'a str, forwarded: &[Topic]) -> Self {
+        let known = forwarded.iter().find(|other| *other.name == *topic);
+        Self { topic, of: known.map_or(topic, |known| known.stream.as_str()) }
+    }
+}
+
 /// A record as one JSON object.
-pub fn to_json(topic: &str, partition: u16, seq: u64, key: &[u8], value: &[u8]) -> Value {
-    let record = yiwang_proto::json::record(topic, key, value)
+pub fn to_json(form: &Form<'_>, partition: u16, seq: u64, key: &[u8], value: &[u8]) -> Value {
+    let Form { topic, of } = form;
+    let record = yiwang_proto::json::record(of, key, value)
         .unwrap_or_else(|error| json!({"unreadable": error.to_string(), "bytes": value.len()}));
     json!({"topic": topic, "partition": partition, "seq": seq, "record": record})
 }

@@ -10,7 +10,7 @@ use yiwang_gateway::{Clock, Deps, Directory, Pepper};
 use yiwang_log::{EmbeddedConfig, Floor, Log, Retention, TopicSpec};
 use yiwang_store::Store;
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::config::{Config, LogKind, secret};
 use crate::exit::Failure;
 use crate::keys::Keys;
@@ -34,8 +34,11 @@ const STREAMS: [(&str, &[&str]); 7] = [
     ("commands", &[]),
 ];
 
-/// The topics as the log is asked to open them.
-pub fn topics(config: &Config) -> Vec<TopicSpec> {
+/// The topics as the log is asked to open them, those of the routes among them.
+///
+/// # Errors
+/// [`Failure::Config`] if the routes cannot be read.
+pub fn topics(config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
     let log = &config.raw.log;
     let retention = Retention {
         bytes_max: log.retention_bytes_max,
@@ -47,17 +50,19 @@ pub fn topics(config: &Config) -> Vec<TopicSpec> {
     };
     let mut topics: Vec<_> = STREAMS.into_iter().map(stream).collect();
     topics.push(TopicSpec::compacted("state", log.partitions));
-    topics
+    // Nobody's position bounds what is kept there: a reader that is away for too long hurts itself alone.
+    let forwarded = bundle::forward_topics(config)?;
+    topics.extend(forwarded.iter().map(|topic| stream((&topic.name, &[]))));
+    Ok(topics)
 }
 
 /// The same and the intake topics, which keep their own names.
 #[cfg(feature = "kafka")]
-fn kafka_topics(config: &Config) -> Vec<TopicSpec> {
+fn kafka_topics(config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
+    let mut topics = topics(config)?;
     let intake = config.raw.intake.kafka.iter().flat_map(|kafka| &kafka.topics);
-    topics(config)
-        .into_iter()
-        .chain(intake.map(|name| TopicSpec::stream(name, config.raw.log.partitions, &[])))
-        .collect()
+    topics.extend(intake.map(|name| TopicSpec::stream(name, config.raw.log.partitions, &[])));
+    Ok(topics)
 }
 
 #[cfg(feature = "kafka")]
@@ -109,12 +114,12 @@ pub async fn open_log(config: &Config, store: Option<&Store>) -> anyhow::Result<
                     })
                     .collect();
             }
-            Ok(Log::open_embedded(embedded, topics(config)).map_err(unavailable)?)
+            Ok(Log::open_embedded(embedded, topics(config)?).map_err(unavailable)?)
         }
         #[cfg(feature = "kafka")]
         LogKind::Kafka => {
             let log =
-                Log::open_kafka(kafka(config), kafka_topics(config)).await.map_err(unavailable)?;
+                Log::open_kafka(kafka(config), kafka_topics(config)?).await.map_err(unavailable)?;
             for finding in log.check().await.map_err(unavailable)? {
                 tracing::warn!(finding, "a setting of Kafka is weaker than the promise needs");
             }

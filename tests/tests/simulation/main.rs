@@ -19,11 +19,11 @@ use tokio::runtime::Builder;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::ledger::Stage;
-use yiwang_log::{Batch, BatchLimit, Faults, Log, MemoryConfig, Route, standard_topics};
+use yiwang_log::{Batch, BatchLimit, Faults, Log, MemoryConfig, Route};
 use yiwang_router::{Config, Router};
 
 use fleet::GAS;
-use world::{BUNDLE, PARTITIONS, Rest};
+use world::{BUNDLE, Rest, topics};
 
 /// Seeds of one run.
 const SEEDS: u64 = 60;
@@ -71,7 +71,7 @@ async fn told(seed: u64, rest: &Rest) {
 
 /// Routes the same raw log without any fault: the outputs must be the same.
 async fn replayed(log: &Log) {
-    let again = Log::open_memory(MemoryConfig::default(), standard_topics(PARTITIONS)).unwrap();
+    let again = Log::open_memory(MemoryConfig::default(), topics()).unwrap();
     let topic = again.topic("raw").unwrap();
     let mut batch = Batch::new();
     for record in check::records(log, "raw").await {
@@ -159,7 +159,7 @@ async fn failed_append(seed: u64) {
     let slow = Duration::from_millis(100);
     let faults = Faults { sync_delay_max: slow, receipt_delay_max: slow, ..Faults::default() };
     let config = MemoryConfig { seed, faults, ..MemoryConfig::default() };
-    let mut log = Log::open_memory(config, standard_topics(PARTITIONS)).unwrap();
+    let mut log = Log::open_memory(config, topics()).unwrap();
     let mut batch = Batch::new();
     let bodies: Vec<_> = (0..20).map(|seq| fleet::leak(seq, seq % 2 == 0)).collect();
     for body in &bodies {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::{District, FileSet};
 use yiwang_core::ledger::{Counters, Stage};
-use yiwang_log::{BatchLimit, Faults, Log, MemoryConfig, standard_topics};
+use yiwang_log::{BatchLimit, Faults, Log, MemoryConfig, TopicSpec, standard_topics};
 use yiwang_router::{Bundle, Config, Handle, Router};
 use yiwang_store::Store;
 
@@ -20,7 +20,7 @@ use crate::centre::{Centre, Live, outside};
 use crate::fleet::{Fleet, GAS, SMOKE};
 use crate::gateway;
 
-pub const PARTITIONS: u16 = 2;
+const PARTITIONS: u16 = 2;
 
 fn folder(name: &str) -> FileSet {
     let folder = format!("{}/../config/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -48,6 +48,13 @@ pub static BUNDLE: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
     let (bundle, problems) = Bundle::load(&folder("district"), &files);
     bundle.unwrap_or_else(|| panic!("{problems:?}"))
 });
+
+/// The hub's own topics and those of the routes.
+pub fn topics() -> Vec<TopicSpec> {
+    let further = BUNDLE.routes().topics().iter();
+    let further = further.map(|topic| TopicSpec::stream(&topic.name, PARTITIONS, &[]));
+    standard_topics(PARTITIONS).into_iter().chain(further).collect()
+}
 
 /// Times of rules cut down, so that a short simulation sees clears, reminders of silence and what ticks give birth to.
 fn hastened((name, text): (String, String)) -> (String, String) {
@@ -122,7 +129,7 @@ impl Plan {
 pub async fn run(seed: u64) -> Rest {
     let Plan { mut rng, faults, router } = Plan::of(seed);
     let config = MemoryConfig { seed, faults, ..MemoryConfig::default() };
-    let mut log = Log::open_memory(config, standard_topics(PARTITIONS)).unwrap();
+    let mut log = Log::open_memory(config, topics()).unwrap();
     let temporary = memory_folder();
     let path = new_store(temporary.path());
     let fleet = Fleet::new(rng.random());

@@ -25,9 +25,11 @@ pub(crate) const POLICIES: &str = "policies.yaml";
 pub(crate) const AREAS: &str = "areas.yaml";
 pub(crate) const ASSETS: &str = "assets.tsv";
 pub(crate) const TERMS: &str = "terms.yaml";
+pub(crate) const ROUTES: &str = "routes.yaml";
+pub(crate) const TENANTS: &str = "tenants.yaml";
 
 /// Every file that a district may have beside the layers that areas.yaml names.
-pub(crate) const KNOWN: [&str; 12] = [
+pub(crate) const KNOWN: [&str; 14] = [
     DISTRICT,
     COMMITTEES,
     UNITS,
@@ -40,6 +42,8 @@ pub(crate) const KNOWN: [&str; 12] = [
     AREAS,
     ASSETS,
     TERMS,
+    ROUTES,
+    TENANTS,
 ];
 
 /// A place in a file; line 0 means the file as a whole.

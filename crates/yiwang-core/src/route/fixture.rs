@@ -14,7 +14,7 @@ wl-radar-01,R-0002,310118001001
 wl-radar-01,R-0003,310118001001
 ";
 
-pub(super) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
+pub(crate) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
     let (district, problems) = District::load(&folder("district"));
     Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
 });
@@ -34,7 +34,7 @@ pub(super) fn product(key: &str) -> String {
     folder("products").remove(&format!("{key}.thing.yaml")).unwrap()
 }
 
-pub(super) fn registry(edit: impl Fn(&str, String) -> String) -> (Option<Registry>, Vec<Problem>) {
+pub(crate) fn registry(edit: impl Fn(&str, String) -> String) -> (Option<Registry>, Vec<Problem>) {
     let mut files: FileSet = folder("products")
         .into_iter()
         .map(|(name, text)| {

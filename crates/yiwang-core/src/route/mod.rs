@@ -9,7 +9,7 @@ pub mod bytes;
 mod change;
 mod counters;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod history_tests;
 mod pack;

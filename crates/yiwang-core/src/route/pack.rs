@@ -67,6 +67,7 @@ impl PartitionState {
         let unread = Envelope { identity: MessageId::Place, backfill: false };
         let Envelope { identity, backfill } = *read.as_ref().unwrap_or(&unread);
         let id = raw_id(raw, identity, unnamed, &pack.texts);
+        work.id = id;
         let at = self.place_of(routed);
         if let Some(fate) = self.recognise(at, raw, identity, id, backfill) {
             return fate;
@@ -84,6 +85,8 @@ impl PartitionState {
                 Fate::Routed | Fate::Quarantined(_) | Fate::Tick => {}
             }
         }
+        // Its items were records too.
+        work.id = id;
         if let Some(first) = failed.first().filter(|_| failed.len() == pack.items.len()) {
             let Failed { position, reason, detail, .. } = first;
             let detail = format!("no item came through; item {position}: {detail}");

@@ -12,9 +12,10 @@ use super::window::Window;
 use crate::codec::Scratch;
 use crate::codec::pack::Pack;
 use crate::codec::sparkplug::Session;
+use crate::ids::Id;
 use crate::record::Millis;
 use crate::registry::DeviceNo;
-use crate::rules::{Context, DeviceRules, Emitted};
+use crate::rules::{Context, DeviceRules, Emitted, Standing};
 use crate::sample::Samples;
 
 /// No tick for this long means that we were down.
@@ -36,9 +37,17 @@ pub struct Workspace {
     pub(super) due: Vec<(Millis, u32)>,
     pub(super) pack: Pack,
     pub(super) alias: String,
+    /// Id of the newest record of a device.
+    pub(super) id: Id,
 }
 
 impl Workspace {
+    /// Raw id of the newest record of a device that was routed: what a record is called that nothing came out of.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
     /// Exchanges the samples with those of a place in the chunk.
     pub(super) fn swap_arena(&mut self, at: usize) {
         if self.arenas.len() <= at {
@@ -128,6 +137,14 @@ impl PartitionState {
         let state = self.devices.get(at as usize)?;
         let rule = shared.device(no)?.rules.position(rule)?;
         Some(state.rules.phase(rule))
+    }
+
+    /// Where every rule of a device stands; `None` for a device that was not heard. For traces.
+    #[must_use]
+    pub fn standings(&self, shared: &Shared, device: &str) -> Option<Vec<Standing>> {
+        let (no, _) = shared.registry().device(device)?;
+        let state = self.state(no)?;
+        Some(state.rules.standings(&shared.device(no)?.context()))
     }
 
     /// Moves the clock; a gap without ticks means that we were down.

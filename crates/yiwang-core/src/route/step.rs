@@ -92,6 +92,7 @@ impl PartitionState {
         sink: &mut dyn Sink,
     ) -> Fate {
         let unnamed = by_place(place);
+        work.id = unnamed;
         let unknown = About { raw, id: unnamed, product: None };
         let Some(no) = prepared.device else {
             let detail = "device is not registered";
@@ -144,6 +145,7 @@ impl PartitionState {
             Err(fault) => (fault.identity, false),
         };
         let id = raw_id(raw, identity, unnamed, &work.samples);
+        work.id = id;
         let at = self.place_of(routed);
         if let Some(fate) = self.recognise(at, raw, identity, id, backfill) {
             return fate;

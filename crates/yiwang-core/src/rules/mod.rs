@@ -7,6 +7,7 @@
 mod compile;
 pub mod condition;
 mod describe;
+mod explain;
 pub mod expr;
 mod machine;
 mod memory;
@@ -31,6 +32,7 @@ mod tests;
 mod value_tests;
 
 pub use compile::{Calendars, RULES_MAX, STEPS_MAX, WINDOWS_MAX};
+pub use explain::{Read, Standing};
 pub use memory::{Memory, Slot, is_valid, number};
 pub use samples::Sample;
 pub use snapshot::{Legend, Removed};

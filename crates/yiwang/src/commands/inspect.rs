@@ -15,7 +15,7 @@ use yiwang_proto::admin::v1::admin_service_client::AdminServiceClient;
 use crate::cli::ConfigArgs;
 use crate::config::{Config, LogKind};
 use crate::exit::{self, Failure};
-use crate::logs::{self, Scan};
+use crate::logs::{self, Form, Scan};
 use crate::{bundle, keys, settings};
 
 /// Lists every problem; warnings alone exit 0.
@@ -42,6 +42,8 @@ pub fn check(args: &ConfigArgs, as_json: bool) -> anyhow::Result<ExitCode> {
         if let Some(bundle) = &checked.bundle {
             println!("{:>6} products", bundle.registry.products.len());
             println!("{:>6} devices", bundle.registry.devices.len());
+            let routes = bundle.router.routes();
+            println!("{:>6} routes to {} topics", routes.names().len(), routes.topics().len());
         }
         for problem in &checked.problems {
             println!("{problem}");
@@ -94,13 +96,15 @@ pub async fn ledger(
 /// If the log cannot be read either way.
 pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
     let config = Config::load(args)?;
+    let forwarded = bundle::forward_topics(&config)?;
+    let form = Form::of(topic, &forwarded);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(log) = open(&config).await? {
         let mut scan = Scan::open(&log, topic).await?;
         'all: while let Some(records) = scan.next().await? {
             for record in scan.of(&records) {
                 let line =
-                    logs::to_json(topic, records.partition, record.seq, record.key, record.value);
+                    logs::to_json(&form, records.partition, record.seq, record.key, record.value);
                 if writeln!(out, "{line}").is_err() {
                     // A closed pipe is how `head` says that it has seen enough.
                     break 'all;
@@ -114,7 +118,7 @@ pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
     let mut records = admin.read_log(topic).await?;
     while let Some(record) = records.message().await? {
         let partition = u16::try_from(record.partition).unwrap_or(u16::MAX);
-        let line = logs::to_json(topic, partition, record.seq, &record.key, &record.value);
+        let line = logs::to_json(&form, partition, record.seq, &record.key, &record.value);
         if writeln!(out, "{line}").is_err() {
             break;
         }
@@ -134,7 +138,7 @@ async fn open(config: &Config) -> anyhow::Result<Option<Log>> {
         ))
         .into());
     }
-    match Log::open_embedded(settings::embedded(config)?, settings::topics(config)) {
+    match Log::open_embedded(settings::embedded(config)?, settings::topics(config)?) {
         Ok(log) => Ok(Some(log)),
         Err(yiwang_log::Error::Locked { .. }) => Ok(None),
         Err(error) => Err(Failure::Unavailable(error.to_string()).into()),
