@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::admission::Limits;
 
 /// The `[intake]` section as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,6 +22,31 @@ pub struct RawConfig {
     pub subscribe: Vec<RawSubscribe>,
     /// Kafka intake; absent means none.
     pub kafka: Option<RawKafka>,
+    /// What holds while the log has less room than is sent.
+    pub pressure: RawPressure,
+}
+
+/// `[intake.pressure]` as written: who goes next is a matter of the owners' weights and of life safety.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPressure {
+    /// Bytes that may stand at the log's door; the others wait for their turn.
+    pub door_bytes_max: usize,
+    /// Batches of life safety in a row while others wait.
+    pub life_safety_run_max: u32,
+}
+
+impl Default for RawPressure {
+    fn default() -> Self {
+        Self { door_bytes_max: 1024 * 1024, life_safety_run_max: 32 }
+    }
+}
+
+impl RawPressure {
+    pub(crate) fn limits(self) -> Limits {
+        let Self { door_bytes_max, life_safety_run_max } = self;
+        Limits { door_bytes_max, life_safety_run_max }
+    }
 }
 
 /// `[intake.listen]` as written. A limit of 0 is off where the comment says so.
@@ -206,6 +232,8 @@ pub struct Config {
     pub subscribe: Vec<RawSubscribe>,
     /// Kafka intake.
     pub kafka: Option<RawKafka>,
+    /// What holds under pressure.
+    pub pressure: RawPressure,
 }
 
 impl TryFrom<RawConfig> for Config {
@@ -233,8 +261,13 @@ impl TryFrom<RawConfig> for Config {
         {
             return Err(refuse("kafka.topics", "[]", "name a topic or leave the section out"));
         }
-        let name = raw.name.unwrap_or_else(|| "gateway".to_owned());
-        Ok(Self { name, listen: raw.listen, subscribe: raw.subscribe, kafka: raw.kafka })
+        if raw.pressure.life_safety_run_max == 0 {
+            let remedy = "must be at least 1: life safety goes first";
+            return Err(refuse("pressure.life_safety_run_max", 0, remedy));
+        }
+        let RawConfig { name, listen, subscribe, kafka, pressure } = raw;
+        let name = name.unwrap_or_else(|| "gateway".to_owned());
+        Ok(Self { name, listen, subscribe, kafka, pressure })
     }
 }
 

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use yiwang_core::registry::{Registry, SecretHash};
+use yiwang_core::tenants::Tenants;
+
+use crate::admission::Share;
 
 /// What a packet may hold beside its payload: fixed header, topic, packet id and a few properties.
 const HEADER_BYTES_MAX: usize = 512;
@@ -71,6 +74,8 @@ pub struct Entry {
     pub admitted: bool,
     /// What its product grants, where one does.
     pub quota: Option<Quota>,
+    /// Whose it is, and its part of the way in.
+    pub share: Share,
 }
 
 /// What a product grants each of its devices.
@@ -94,8 +99,16 @@ pub struct Directory {
 
 #[derive(Debug)]
 enum Devices {
-    Registry(Arc<Registry>),
+    Registry(Registered),
     Listed(HashMap<Box<str>, Entry>),
+}
+
+#[derive(Debug)]
+struct Registered {
+    registry: Arc<Registry>,
+    tenants: Arc<Tenants>,
+    /// By product number.
+    life_safety: Vec<bool>,
 }
 
 /// Why a CONNECT is refused; the two never tell an unknown device from a wrong secret.
@@ -108,10 +121,12 @@ pub(crate) enum Denied {
 }
 
 impl Directory {
-    /// The devices of a registry whose secrets were sealed with this pepper.
+    /// The devices of a registry whose secrets were sealed with this pepper, and the shares of their owners.
     #[must_use]
-    pub fn of(registry: Arc<Registry>, pepper: Pepper) -> Self {
-        Self::with(Devices::Registry(registry), pepper)
+    pub fn of(registry: Arc<Registry>, tenants: Arc<Tenants>, pepper: Pepper) -> Self {
+        let products = registry.products.iter();
+        let life_safety = products.map(|product| registry.is_life_safety(product)).collect();
+        Self::with(Devices::Registry(Registered { registry, tenants, life_safety }), pepper)
     }
 
     /// These devices and no others; for tests and benches.
@@ -146,8 +161,10 @@ impl Directory {
     fn entry(&self, device: &str) -> Option<Entry> {
         match &self.devices {
             Devices::Listed(devices) => devices.get(device).cloned(),
-            Devices::Registry(registry) => {
+            Devices::Registry(Registered { registry, tenants, life_safety }) => {
                 let (_, device) = registry.device(device)?;
+                let tenant = registry.tenant(device);
+                let product = usize::from(device.product);
                 let quota = &registry.product_of(device).quota;
                 let payload_bytes_max = usize::try_from(quota.payload_max).unwrap_or(usize::MAX);
                 Some(Entry {
@@ -158,6 +175,11 @@ impl Directory {
                         burst: quota.burst,
                         packet_bytes_max: payload_bytes_max.saturating_add(HEADER_BYTES_MAX),
                     }),
+                    share: Share {
+                        weight: tenants.weight(&tenant),
+                        life_safety: life_safety.get(product).copied().unwrap_or_default(),
+                        tenant,
+                    },
                 })
             }
         }
@@ -172,7 +194,8 @@ mod tests {
     fn secrets_are_judged_without_telling_why() {
         let pepper = Pepper::new(b"sixteen bytes ok").unwrap();
         let seal = Some(pepper.seal(b"s1"));
-        let entry = |admitted, seal| Entry { seal, admitted, quota: None };
+        let share = Share::plain("p");
+        let entry = |admitted, seal| Entry { seal, admitted, quota: None, share: share.clone() };
         let devices = [
             ("p/a".into(), entry(true, seal.clone())),
             ("p/off".into(), entry(false, seal.clone())),

@@ -9,8 +9,10 @@ use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use yiwang_log::{Log, Start};
 
+use crate::admission::{Admission, Waited};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::intake::{Clock, Halted, Intake};
@@ -54,6 +56,7 @@ pub struct Gateway {
 pub struct Handle {
     ledger: Arc<Ledger>,
     stats: Arc<Stats>,
+    admission: Arc<Admission>,
     mqtt: Option<SocketAddr>,
     sources: Arc<[Arc<Source>]>,
 }
@@ -69,6 +72,12 @@ impl Handle {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// How life safety and the rest had to wait for room in the log, in this order.
+    #[must_use]
+    pub fn waited(&self) -> [Waited; 2] {
+        self.admission.waited()
     }
 
     /// The brokers and topics that are read from, and how each is doing.
@@ -92,8 +101,10 @@ impl Gateway {
         })?;
         let stats = Arc::<Stats>::default();
         let ledger = Arc::<Ledger>::default();
+        let admission = Arc::new(Admission::new(deps.log.writer(), config.pressure.limits()));
         let intake = Arc::new(Intake {
             writer: deps.log.writer(),
+            admission: Arc::clone(&admission),
             raw,
             ledger: Arc::clone(&ledger),
             clock: deps.clock,
@@ -137,7 +148,7 @@ impl Gateway {
             listener,
             subscribers,
             intakers,
-            handle: Handle { ledger, stats: Arc::clone(&stats), mqtt, sources },
+            handle: Handle { ledger, stats: Arc::clone(&stats), admission, mqtt, sources },
             intake,
             stats,
             directory: deps.directory,
@@ -171,6 +182,9 @@ impl Gateway {
             tasks.spawn(intaker.run(lanes.clone()));
         }
         let (intake, stats) = (self.intake, self.stats);
+        let admission = Arc::clone(&intake.admission);
+        // Ends with this function, after every lane has seen its batches through.
+        let _in_turn = AbortOnDropHandle::new(tokio::spawn(async move { admission.run().await }));
         let ticks =
             tick::run(Arc::clone(&intake), stats, self.name, self.partitions, lanes.clone());
         tasks.spawn(ticks.map(Ok));
@@ -224,6 +238,7 @@ async fn upkeep(handle: Handle, directory: Arc<ArcSwap<Directory>>, shared: Opti
         timer.tick().await;
         let sessions = shared.as_ref().map_or(0, |shared| shared.sessions.len());
         metrics::publish(&handle.ledger, &handle.stats, sessions);
+        metrics::publish_turns(&handle.admission);
         let Some(shared) = &shared else { continue };
         seconds += 1;
         if seconds.is_multiple_of(PRUNE_EVERY) {

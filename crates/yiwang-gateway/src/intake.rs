@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::record::Millis;
 use yiwang_log::{Halt, TopicId, Writer};
 
+use crate::admission::{Admission, Share};
 use crate::ledger::Ledger;
+use crate::pipeline::Door;
 
 /// Where the time of reception comes from.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,7 @@ impl Default for Clock {
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) writer: Writer,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) raw: TopicId,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) clock: Clock,
@@ -49,6 +52,11 @@ impl Intake {
                 tracing::info!("the log has room again");
             }
         }
+    }
+
+    /// The way into the log of whoever has this share of it.
+    pub(crate) fn door(&self, share: Share) -> Door {
+        Door::InTurn(Arc::clone(&self.admission), Arc::new(share))
     }
 
     pub(crate) fn now(&self) -> Millis {

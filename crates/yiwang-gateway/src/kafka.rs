@@ -11,6 +11,7 @@ use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::topic;
 use yiwang_log::{Action, BatchLimit, Committer, Event, Position, Reader, Records};
 
+use crate::admission::Share;
 use crate::intake::Intake;
 use crate::pipeline::{Pipeline, Step};
 use crate::source::{Source, SourceState};
@@ -42,7 +43,7 @@ impl Intaker {
         // Without partitions it is the stand-by of another gateway, which is as well as can be.
         self.source.set(SourceState::Up);
         let committer = self.reader.committer();
-        let mut pipeline = Pipeline::<Group>::new(self.intake.writer.clone());
+        let mut pipeline = Pipeline::<Group>::new(self.intake.door(Share::plain(&self.topic)));
         let mut open = true;
         while open || !pipeline.idle() {
             let room = !pipeline.busy() && pipeline.len() < BATCHES_MAX;

@@ -4,6 +4,7 @@
 //! (intake topics). Invariant: nothing is acknowledged upstream before the log's receipt. The gateway refuses to judge
 //! content: bad JSON is stored and acknowledged, the router decides.
 
+mod admission;
 mod config;
 mod directory;
 mod error;
@@ -26,7 +27,8 @@ pub mod packets {
     pub use crate::listen::publish::{Fault, Publish, Version, decode};
 }
 
-pub use config::{Config, Qos0Policy, RawConfig, RawKafka, RawListen, RawSubscribe};
+pub use admission::{Share, Urgency, Waited};
+pub use config::{Config, Qos0Policy, RawConfig, RawKafka, RawListen, RawPressure, RawSubscribe};
 pub use directory::{Directory, Entry, Pepper, Quota, Seal};
 pub use error::{Action, Error};
 pub use gateway::{Deps, Gateway, Handle};

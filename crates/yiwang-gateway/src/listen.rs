@@ -234,6 +234,7 @@ async fn connection(
         silence_max: shared.listen.silence_max(connect.keep_alive_s),
         packet_bytes_max: admitted.packet_bytes_max,
         quota: admitted.quota,
+        share: admitted.share,
         identity: admitted.identity,
         peer: peer.to_string(),
         buffer,

@@ -4,6 +4,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
+use crate::admission::{Admission, Urgency};
 use crate::ledger::{LANES, Ledger, Refused, Shed, lane_str};
 use crate::listen::connect::ConnectRefused;
 use crate::listen::control::Closed;
@@ -24,6 +25,11 @@ const TAKEN_OVER: &str = "yiwang_gateway_sessions_taken_over_total";
 const RECONNECTS: &str = "yiwang_gateway_broker_reconnects_total";
 const TICKS: &str = "yiwang_gateway_ticks_total";
 
+const WAITING: &str = "yiwang_gateway_waiting_batches";
+const WAITED: &str = "yiwang_gateway_waited_batches_total";
+const WAITED_SECONDS: &str = "yiwang_gateway_waited_seconds_total";
+const TENANT_BYTES: &str = "yiwang_gateway_tenant_bytes_total";
+
 /// Describes every metric; called once by the assembly.
 pub fn describe() {
     let count = |name, text| describe_counter!(name, Unit::Count, text);
@@ -39,6 +45,10 @@ pub fn describe() {
     count(TAKEN_OVER, "Connections that replaced an older one of the same device");
     count(RECONNECTS, "Connections to outside brokers that were lost or could not be made");
     count(TICKS, "Rounds of ticks appended");
+    count(WAITED, "Batches that waited for their turn, by lane");
+    describe_counter!(WAITED_SECONDS, Unit::Seconds, "How long they waited in all, by lane");
+    describe_counter!(TENANT_BYTES, Unit::Bytes, "Bytes on their way into the log, by tenant");
+    describe_gauge!(WAITING, Unit::Count, "Batches that wait for their turn, by lane");
     describe_gauge!(IN_FLIGHT, Unit::Count, "Messages on their way into the log");
     describe_gauge!(SESSIONS, Unit::Count, "Devices connected");
 }
@@ -72,5 +82,19 @@ pub(crate) fn publish(ledger: &Ledger, stats: &Stats, sessions: usize) {
     }
     for reason in Closed::ALL {
         counter!(CLOSED, "reason" => reason.as_str()).absolute(stats.closed_total(reason));
+    }
+}
+
+/// Publishes who waited and whose bytes they were; tenants are units of the district and sources of the configuration.
+pub(crate) fn publish_turns(admission: &Admission) {
+    for (lane, waited) in Urgency::ALL.into_iter().zip(admission.waited()) {
+        let lane = lane.as_str();
+        gauge!(WAITING, "lane" => lane).set(waited.waiting as f64);
+        counter!(WAITED, "lane" => lane).absolute(waited.batches);
+        // Whole seconds: a counter of the recorder has no fractions.
+        counter!(WAITED_SECONDS, "lane" => lane).absolute(waited.seconds as u64);
+    }
+    for (tenant, bytes) in admission.tenants() {
+        counter!(TENANT_BYTES, "tenant" => tenant.to_string()).absolute(bytes);
     }
 }

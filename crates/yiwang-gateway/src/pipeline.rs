@@ -5,10 +5,31 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio_util::sync::ReusableBoxFuture;
 use yiwang_log::{Appended, Batch, Halt, Receipt, Writer};
+
+use crate::admission::{Admission, Share};
+
+/// The way into the log.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// Straight: what must not wait for others and is little.
+    Straight(Writer),
+    /// In turn with everybody else.
+    InTurn(Arc<Admission>, Arc<Share>),
+}
+
+impl Door {
+    async fn append(self, batch: Batch) -> Result<Receipt, Halt> {
+        match self {
+            Self::Straight(writer) => writer.append(batch).await,
+            Self::InTurn(admission, share) => admission.append(&share, batch).await,
+        }
+    }
+}
 
 /// What happened in a pipeline.
 #[derive(Debug)]
@@ -21,7 +42,7 @@ pub(crate) enum Step<T> {
 
 /// Batches on their way into the log, each with what is to be done once it is safe.
 pub(crate) struct Pipeline<T> {
-    writer: Writer,
+    door: Door,
     append: Option<ReusableBoxFuture<'static, Result<Receipt, Halt>>>,
     appending: Option<T>,
     safe: Option<ReusableBoxFuture<'static, Result<Appended, Halt>>>,
@@ -38,9 +59,9 @@ enum Oldest<T> {
 }
 
 impl<T> Pipeline<T> {
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(door: Door) -> Self {
         let later = VecDeque::new();
-        Self { writer, append: None, appending: None, safe: None, oldest: None, later }
+        Self { door, append: None, appending: None, safe: None, oldest: None, later }
     }
 
     /// Whether the log has not yet taken the last batch.
@@ -61,8 +82,7 @@ impl<T> Pipeline<T> {
     /// Hands a batch to the log. Only when not [busy](Self::busy).
     pub(crate) fn append(&mut self, batch: Batch, with: T) {
         debug_assert!(!self.busy(), "batches are appended one after another");
-        let writer = self.writer.clone();
-        let future = async move { writer.append(batch).await };
+        let future = self.door.clone().append(batch);
         match &mut self.append {
             Some(held) => held.set(future),
             held => *held = Some(ReusableBoxFuture::new(future)),

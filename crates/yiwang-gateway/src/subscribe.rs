@@ -19,6 +19,7 @@ use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::topic;
 use yiwang_log::Halt;
 
+use crate::admission::Share;
 use crate::config::RawSubscribe;
 use crate::intake::Intake;
 use crate::ledger::Shed;
@@ -141,7 +142,8 @@ impl Subscriber {
         mut queue: mpsc::Receiver<Publish>,
         client: &AsyncClient,
     ) -> Result<(), Halt> {
-        let mut pipeline = Pipeline::<Group>::new(self.intake.writer.clone());
+        let mut pipeline =
+            Pipeline::<Group>::new(self.intake.door(Share::plain(&self.config.name)));
         let mut inbox = Vec::with_capacity(BATCH_MAX);
         let mut open = true;
         while open || !pipeline.idle() {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use yiwang_log::Writer;
 
 use crate::intake::Intake;
-use crate::pipeline::{Pipeline, Step};
+use crate::pipeline::{Door, Pipeline, Step};
 use crate::record;
 use crate::stats::Stats;
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let writer: Writer = intake.writer.clone();
-    let mut pipeline = Pipeline::<()>::new(writer);
+    let mut pipeline = Pipeline::<()>::new(Door::Straight(writer));
     let mut timer = interval(PERIOD);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

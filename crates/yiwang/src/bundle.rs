@@ -11,6 +11,7 @@ use yiwang_core::incident::Terms;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::registry::Registry;
 use yiwang_core::routes::{Routes, Topic};
+use yiwang_core::tenants::Tenants;
 use yiwang_gateway::Pepper;
 
 use crate::config::{Config, Profile};
@@ -26,6 +27,8 @@ pub struct Bundle {
     pub registry: Arc<Registry>,
     /// Rungs of clocks and limits of requests.
     pub terms: Arc<Terms>,
+    /// Shares of the way in.
+    pub tenants: Arc<Tenants>,
     /// The same with the compiled rules, for the router.
     pub router: Arc<yiwang_router::Bundle>,
 }
@@ -58,6 +61,8 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
         }
         let (terms, found) = Terms::load(&district_files, &district);
         problems.extend(found);
+        let (tenants, found) = Tenants::load(&district_files, &district);
+        problems.extend(found);
         problems.extend(district.calendar_warnings(jiff::Timestamp::now().as_millisecond()));
         let (registry, found) = Registry::load(&device_files, Arc::clone(&district));
         problems.extend(found);
@@ -69,10 +74,11 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
             let (router, found) =
                 yiwang_router::Bundle::new(&district_files, &device_files, Arc::clone(&registry));
             problems.extend(found);
-            bundle = router.zip(terms.map(Arc::new)).map(|(router, terms)| Bundle {
+            bundle = router.zip(terms).zip(tenants).map(|((router, terms), tenants)| Bundle {
                 district,
                 registry,
-                terms,
+                terms: Arc::new(terms),
+                tenants: Arc::new(tenants),
                 router,
             });
         }

@@ -227,7 +227,8 @@ pub fn gateway(config: &Config) -> anyhow::Result<yiwang_gateway::Config> {
 /// If the pepper is unusable.
 pub fn gateway_deps(log: &Log, bundle: &Bundle, keys: &Keys) -> anyhow::Result<Deps> {
     let pepper = Pepper::new(&keys.pepper).context("DATA/keys/pepper is unusable")?;
-    let directory = Directory::of(Arc::clone(&bundle.registry), pepper);
+    let directory =
+        Directory::of(Arc::clone(&bundle.registry), Arc::clone(&bundle.tenants), pepper);
     Ok(Deps {
         log: log.clone(),
         directory: Arc::new(ArcSwap::from_pointee(directory)),

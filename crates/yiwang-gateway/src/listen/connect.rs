@@ -14,6 +14,7 @@ use mqtt_protocol_core::mqtt::result_code::{
 use yiwang_core::topic::Identity;
 
 use super::publish::Version;
+use crate::admission::Share;
 use crate::config::RawListen;
 use crate::directory::{Denied, Directory, Quota, Seal};
 
@@ -129,6 +130,7 @@ pub(crate) struct Admitted {
     pub(crate) seal: Option<Seal>,
     pub(crate) packet_bytes_max: usize,
     pub(crate) quota: Option<Quota>,
+    pub(crate) share: Share,
 }
 
 /// Which version a CONNECT speaks, as far as it can be told.
@@ -229,7 +231,13 @@ pub(crate) fn judge(
     }
     let packet_bytes_max =
         entry.quota.map_or(listen.packet_bytes_max, |quota| quota.packet_bytes_max);
-    Ok(Admitted { seal: entry.seal, packet_bytes_max, quota: entry.quota, identity })
+    Ok(Admitted {
+        seal: entry.seal,
+        packet_bytes_max,
+        quota: entry.quota,
+        share: entry.share,
+        identity,
+    })
 }
 
 /// The CONNACK of a refusal; empty where closing is the answer.

@@ -23,6 +23,7 @@ use super::limits::Bucket;
 use super::publish::Version;
 use super::sessions::Lease;
 use super::{Shared, linger};
+use crate::admission::Share;
 use crate::config::Qos0Policy;
 use crate::directory::Quota;
 use crate::pipeline::{Pipeline, Step};
@@ -40,6 +41,7 @@ pub(crate) struct Agreed {
     pub(crate) peer: String,
     pub(crate) packet_bytes_max: usize,
     pub(crate) quota: Option<Quota>,
+    pub(crate) share: Share,
     pub(crate) silence_max: Duration,
     /// What came behind the CONNECT in the same read.
     pub(crate) buffer: BytesMut,
@@ -126,7 +128,7 @@ impl Connection {
         let bucket = limited.then(|| Bucket::new(rate, burst, now.into_std()));
         Self {
             key_hash: yiwang_core::ids::key_hash(agreed.identity.device()),
-            pipeline: Pipeline::new(shared.intake.writer.clone()),
+            pipeline: Pipeline::new(shared.intake.door(agreed.share)),
             shared,
             stream,
             lease,

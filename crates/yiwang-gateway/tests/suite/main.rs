@@ -7,6 +7,7 @@ mod support;
 mod kafka;
 mod listen;
 mod peers;
+mod pressure;
 mod registry;
 mod settings;
 mod subscribe;

@@ -40,7 +40,7 @@ async fn shipped_devices_connect() {
     let pepper = Pepper::new(b"a pepper for tests").unwrap();
     pepper.seal_registry(&mut registry);
     let hub = Hub::start(listener()).await;
-    hub.directory.store(Arc::new(Directory::of(Arc::new(registry), pepper)));
+    hub.directory.store(Arc::new(Directory::of(Arc::new(registry), Arc::default(), pepper)));
     for (secret, code) in [(secret.as_str(), 0), ("another secret", 0x86)] {
         let mut client = Client::open(hub.address(), 5).await;
         client.send(&connect(5, &id, Some(&id), secret, 60)).await;

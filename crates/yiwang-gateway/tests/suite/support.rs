@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_gateway::{
     Clock, Config, Deps, Directory, Entry, Error, Gateway, Handle, Pepper, RawConfig, RawListen,
-    Seal,
+    Seal, Share,
 };
 use yiwang_log::{BatchLimit, Event, Log, MemoryConfig, Reader, Start, TopicSpec};
 use yiwang_proto::wire::{self, RawRecord};
@@ -53,14 +53,19 @@ pub fn seal(secret: &str) -> Seal {
     pepper().seal(secret.as_bytes())
 }
 
-fn pepper() -> Pepper {
+pub fn pepper() -> Pepper {
     Pepper::new(b"a pepper for tests").unwrap()
 }
 
 /// `p/a` and `p/b` with secrets `secret-a`, `secret-b`; `p/off` is disabled.
 pub fn directory(devices: &[(&str, &str, bool)]) -> Directory {
     let entries = devices.iter().map(|(device, secret, admitted)| {
-        let entry = Entry { seal: Some(seal(secret)), admitted: *admitted, quota: None };
+        let entry = Entry {
+            seal: Some(seal(secret)),
+            admitted: *admitted,
+            quota: None,
+            share: Share::plain("p"),
+        };
         (Box::from(*device), entry)
     });
     Directory::listed(entries, pepper())
