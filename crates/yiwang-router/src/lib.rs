@@ -14,6 +14,7 @@ pub mod metrics;
 mod outputs;
 mod partition;
 pub mod readings;
+pub mod trace;
 mod work;
 
 use std::sync::Arc;

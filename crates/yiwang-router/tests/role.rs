@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::FileSet;
-use yiwang_core::ids::key_hash;
+use yiwang_core::ids::{Id, key_hash};
 use yiwang_core::ledger::{Counters, Stage};
 use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_core::route::Fate;
 use yiwang_log::{
     Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, TopicSpec,
     standard_topics,
 };
+use yiwang_proto::signal_from_bytes;
 use yiwang_proto::wire::{write_raw, write_tick};
+use yiwang_router::trace::{RuleTrace, trace};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
 const PARTITIONS: u16 = 3;
@@ -377,6 +380,50 @@ async fn a_route_to_a_topic_that_the_log_does_not_have_is_refused() {
     let refused = handle.swap(other.clone()).unwrap_err();
     assert_eq!(refused.to_string(), "use topic other: the log was opened without it");
     assert!(Router::new(config(), log, other).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_tells_what_the_router_did() {
+    let log = open(8);
+    for minute in 0..MINUTES {
+        append_minute(&log, minute).await;
+        if minute + 1 == MINUTES / 2 {
+            run_until_drained(&log, &BUNDLE).await;
+            run_until_drained(&log, &OTHER).await;
+        }
+    }
+    run_until_drained(&log, &OTHER).await;
+    let outputs = outputs(&log).await;
+    let (mut by_timer, mut by_sample, mut before_the_swap) = (0, 0, 0);
+    let signals = outputs.iter().filter(|((topic, _), _)| *topic == "signals");
+    for bytes in signals.flat_map(|(_, records)| records).step_by(3) {
+        let signal = signal_from_bytes(bytes).unwrap();
+        let id = Id::parse(&signal.event_id).unwrap();
+        let told = trace(&log, &OTHER, id).await.unwrap().expect("it lies on the log");
+        assert!(told.exact, "{signal:?}");
+        let mut said = told.outputs.iter().filter(|it| it.output.id == signal.event_id);
+        let said = said.next().expect("the replay says it again");
+        assert!(said.output.value == *bytes, "to the byte: {signal:?}");
+        assert!(said.places.iter().any(|at| at.topic == "signals"), "{:?}", said.places);
+        let moved = |rule: &RuleTrace| {
+            rule.before.as_ref().is_some_and(|before| before.phase != rule.after.phase)
+        };
+        let first = |rule: &RuleTrace| rule.before.is_none();
+        let rules = || told.rules.iter().filter(|rule| rule.device == signal.device);
+        assert!(rules().any(|rule| moved(rule) || first(rule)), "{signal:?} {:?}", told.rules);
+        assert!(matches!(told.fate, Fate::Tick | Fate::Routed), "{:?} says nothing", told.fate);
+        by_sample += usize::from(signal.reading.is_some());
+        by_timer += usize::from(signal.reading.is_none());
+        before_the_swap += usize::from(told.config == BUNDLE.epoch());
+    }
+    let counts = [by_timer, by_sample, before_the_swap, by_timer + by_sample - before_the_swap];
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?} by timer, sample, before, after");
+    let row = outputs.iter().find(|((topic, _), _)| *topic == "quarantine").unwrap();
+    let row = yiwang_proto::json::record("quarantine", b"", &row.1[0]).unwrap();
+    let id = Id::parse(row["raw"].as_str().unwrap()).unwrap();
+    let told = trace(&log, &OTHER, id).await.unwrap().expect("it lies on the log");
+    assert!(matches!(told.fate, Fate::Quarantined(_)) && told.raw == id);
+    assert!(trace(&log, &OTHER, Id(1)).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 //! is locked. It opens to the key in DATA/keys/admin only.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
+use yiwang_core::ids::Id;
 use yiwang_core::ledger::Stage;
 use yiwang_log::Log;
 use yiwang_proto::admin::v1;
@@ -17,27 +19,34 @@ use crate::keys::{self, Keys};
 use crate::ledger::Sources;
 use crate::logs::Scan;
 use crate::readiness::Readiness;
-use crate::settings;
+use crate::{settings, trace};
 
 /// Records that wait for the reader.
 const QUEUE_MAX: usize = 1_024;
+/// Traces at a time: each replays a partition.
+const TRACES_MAX: usize = 1;
 
 /// The service as routes of the gRPC server.
 pub fn routes(
     log: Log,
     sources: Sources,
-    readiness: std::sync::Arc<Readiness>,
+    readiness: Arc<Readiness>,
+    bundle: Arc<yiwang_router::Bundle>,
     keys: &Keys,
 ) -> Routes {
     let token = format!("Bearer {}", keys::to_hex(&keys.admin));
     let started_at = jiff::Timestamp::now().as_millisecond();
-    Routes::new(AdminServiceServer::new(Service { log, sources, readiness, token, started_at }))
+    let traces = Semaphore::new(TRACES_MAX);
+    let service = Service { log, sources, readiness, bundle, traces, token, started_at };
+    Routes::new(AdminServiceServer::new(service))
 }
 
 struct Service {
     log: Log,
     sources: Sources,
-    readiness: std::sync::Arc<Readiness>,
+    readiness: Arc<Readiness>,
+    bundle: Arc<yiwang_router::Bundle>,
+    traces: Semaphore,
     token: String,
     started_at: i64,
 }
@@ -135,6 +144,26 @@ impl AdminService for Service {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn trace(
+        &self,
+        request: Request<v1::TraceRequest>,
+    ) -> Result<Response<v1::TraceResponse>, Status> {
+        self.check(&request)?;
+        let id = Id::parse(&request.into_inner().id)
+            .ok_or_else(|| Status::invalid_argument("an id is 32 hexadecimal digits"))?;
+        let _only = self.traces.try_acquire().map_err(|_| {
+            Status::resource_exhausted("another trace is being told; ask again after it")
+        })?;
+        let told = yiwang_router::trace::trace(&self.log, &self.bundle, id).await;
+        let told = told.map_err(|error| internal(error.into()))?;
+        let told = told.ok_or_else(|| Status::not_found("nothing that is kept has this id"))?;
+        let mut told = trace::to_json(&told);
+        if let Some(store) = self.sources.store() {
+            trace::add_outcomes(&store, &mut told).await.map_err(|error| internal(error.into()))?;
+        }
+        Ok(Response::new(v1::TraceResponse { json: told.to_string() }))
     }
 }
 

@@ -5,6 +5,7 @@ mod inspect;
 mod route;
 mod rule;
 mod tokens;
+mod trace;
 mod watch;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rule { command: RuleCommand::Test { config, files } } => {
             rule::test(&config, &files)
         }
+        Command::Trace { config, id, json } => trace::run(&config, &id, json).await,
         Command::Log { command: LogCommand::Read { config, topic, json: _ } } => {
             inspect::read_log(&config, &topic).await.map(|()| ExitCode::SUCCESS)
         }

@@ -29,6 +29,11 @@ impl Sources {
         self.with(|parts| parts.store = Some(store));
     }
 
+    /// The store, where this process has opened one.
+    pub fn store(&self) -> Option<Store> {
+        self.with(|parts| parts.store.clone())
+    }
+
     /// The router runs.
     pub fn set_router(&self, router: yiwang_router::Handle) {
         self.with(|parts| parts.router = Some(router));

@@ -23,6 +23,7 @@ mod readiness;
 mod screen;
 mod settings;
 mod telemetry;
+mod trace;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -144,6 +144,7 @@ impl Assembly {
             self.log.clone(),
             self.sources.clone(),
             Arc::clone(&self.readiness),
+            Arc::clone(&self.bundle.router),
             &self.keys,
         );
         let readiness = Arc::clone(&self.readiness);

@@ -73,6 +73,7 @@ impl PartitionState {
         };
         let identity = MessageId::Sequence { boot, seq };
         about.id = ids::raw_by_sequence(raw.device, boot, seq);
+        work.id = about.id;
         if let Some(fate) = self.recognise(at, raw, identity, about.id, false) {
             return fate;
         }

@@ -127,7 +127,7 @@ pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
 }
 
 /// The log itself; none while a running hub holds its folder.
-async fn open(config: &Config) -> anyhow::Result<Option<Log>> {
+pub(super) async fn open(config: &Config) -> anyhow::Result<Option<Log>> {
     if config.raw.log.kind == LogKind::Kafka {
         return settings::open_log(config, None).await.map(Some);
     }
@@ -146,13 +146,13 @@ async fn open(config: &Config) -> anyhow::Result<Option<Log>> {
 }
 
 /// A client of the running hub's administration.
-struct Admin {
+pub(super) struct Admin {
     client: AdminServiceClient<tonic::transport::Channel>,
     token: MetadataValue<tonic::metadata::Ascii>,
 }
 
 impl Admin {
-    async fn connect(config: &Config, target: Option<String>) -> anyhow::Result<Self> {
+    pub(super) async fn connect(config: &Config, target: Option<String>) -> anyhow::Result<Self> {
         let address = target.unwrap_or_else(|| config.raw.centre.listen.to_string());
         let url = format!("http://{address}");
         let channel = Endpoint::from_shared(url)?.connect().await.map_err(|error| {
@@ -178,6 +178,16 @@ impl Admin {
             ..v1::ReadLogRequest::default()
         });
         Ok(self.client.read_log(request).await?.into_inner())
+    }
+
+    /// The life of a message as JSON; none if the hub keeps nothing of this id.
+    pub(super) async fn trace(&mut self, id: &str) -> anyhow::Result<Option<serde_json::Value>> {
+        let request = self.request(v1::TraceRequest { id: id.to_owned() });
+        match self.client.trace(request).await {
+            Ok(told) => Ok(Some(serde_json::from_str(&told.into_inner().json)?)),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
+            Err(status) => Err(status.into()),
+        }
     }
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {

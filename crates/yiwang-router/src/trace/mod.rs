@@ -1,0 +1,165 @@
+//! The life of one message, told again: the step is pure, so the partition is replayed up to the record, and watched.
+//!
+//! An id may be that of a raw record, a reading, a signal or a quarantine row. Owns the search for the record behind it and
+//! what a [`Trace`] says. It writes nothing, commits nothing and holds nobody up: it reads as nobody's group.
+
+mod find;
+mod replay;
+mod seen;
+
+use std::sync::Arc;
+
+use yiwang_core::ids::{Id, key_hash};
+use yiwang_core::route::Fate;
+use yiwang_core::routes::Stream;
+use yiwang_core::rules::Standing;
+use yiwang_log::Log;
+
+use crate::{Bundle, Error};
+use find::Scan;
+use replay::{Found, Replay};
+
+pub use seen::Output;
+
+/// The life of one message.
+#[derive(Debug)]
+pub struct Trace {
+    /// Its raw id; zero for a tick.
+    pub raw: Id,
+    /// Partition of topic `raw`, and its number there.
+    pub partition: u16,
+    /// Its number in the partition.
+    pub seq: u64,
+    /// When the log stored it, ms UTC.
+    pub appended_at: i64,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// The record as it lies on topic `raw`.
+    pub value: Vec<u8>,
+    /// What became of it.
+    pub fate: Fate,
+    /// The configuration that it was routed with.
+    pub config: Id,
+    /// First record that was replayed to know the state before it.
+    pub replayed_from: u64,
+    /// Whether the state before it is known for certain: nothing that came before was expired.
+    pub exact: bool,
+    /// The model and codec of the device that it came from, `pk@version` and the codec's digest.
+    pub codec: Option<(String, Id)>,
+    /// What came out, each with where it lies.
+    pub outputs: Vec<Traced>,
+    /// The rules of the devices that it is about.
+    pub rules: Vec<RuleTrace>,
+    /// Numbers of later records of the same id in the partition: duplicates.
+    pub repeats: Vec<u64>,
+}
+
+/// An output and where it lies.
+#[derive(Debug)]
+pub struct Traced {
+    /// The output.
+    pub output: Output,
+    /// Its records on the log.
+    pub places: Vec<Lies>,
+}
+
+/// A record on the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lies {
+    /// Topic.
+    pub topic: String,
+    /// Partition of it.
+    pub partition: u16,
+    /// Number in it.
+    pub seq: u64,
+}
+
+/// What a rule made of the record.
+#[derive(Debug)]
+pub struct RuleTrace {
+    /// The device.
+    pub device: String,
+    /// The condition's text.
+    pub when: String,
+    /// Whether the record has a value that the rule reads.
+    pub looked: bool,
+    /// Where it stood before; `None` for a device that was not heard before.
+    pub before: Option<Standing>,
+    /// Where it stood after.
+    pub after: Standing,
+}
+
+/// Tells the life of a message; `None` if nothing that is kept has this id. `current` is used where the configuration of
+/// then is gone.
+///
+/// # Errors
+/// The log cannot be read.
+pub async fn trace(log: &Log, current: &Arc<Bundle>, id: Id) -> Result<Option<Trace>, Error> {
+    let topics = topics(current);
+    let device = find::device_of(log, &topics, id).await?;
+    let mut order: Vec<u16> = (0..log.partitions("raw")).collect();
+    if let Some(device) = &device {
+        // A record of its own, else one of the gateway device that it speaks through.
+        let registry = current.shared().registry();
+        let through = registry.device(device).and_then(|(_, device)| device.gateway());
+        let of = |device: &str| log.partition_of("raw", key_hash(device));
+        let likely = [Some(of(device)), through.map(of)];
+        order.sort_by_key(|partition| !likely.contains(&Some(*partition)));
+    }
+    for partition in order {
+        let mut replay = Replay::open(log, current, partition).await?;
+        if let Some(found) = replay.find(id).await? {
+            let mut trace = tell(replay, found, device.as_deref()).await?;
+            place(log, &topics, &mut trace).await?;
+            return Ok(Some(trace));
+        }
+    }
+    Ok(None)
+}
+
+/// The topics in which outputs lie.
+fn topics(bundle: &Bundle) -> Vec<(String, Stream)> {
+    let own = Stream::ALL.into_iter().map(|stream| (stream.as_str().to_owned(), stream));
+    let further = bundle.routes().topics().iter();
+    own.chain(further.map(|topic| (topic.name.to_string(), topic.stream))).collect()
+}
+
+/// The second replay, which knows where to stop.
+async fn tell(replay: Replay<'_>, found: Found, device: Option<&str>) -> Result<Trace, Error> {
+    let told = replay.tell(found.seq, device).await?;
+    let outputs = told.outputs.into_iter().map(|output| Traced { output, places: Vec::new() });
+    Ok(Trace {
+        raw: told.raw,
+        partition: told.partition,
+        seq: found.seq,
+        appended_at: told.appended_at,
+        key: told.key,
+        value: told.value,
+        fate: told.fate,
+        config: told.config,
+        replayed_from: told.from,
+        exact: told.exact,
+        codec: told.codec,
+        outputs: outputs.collect(),
+        rules: told.rules,
+        repeats: found.repeats,
+    })
+}
+
+/// Finds where the outputs lie.
+async fn place(log: &Log, topics: &[(String, Stream)], trace: &mut Trace) -> Result<(), Error> {
+    for (topic, stream) in topics {
+        let mut scan = Scan::open(log, topic).await?;
+        while let Some(records) = scan.next().await? {
+            for record in scan.of(&records) {
+                let Some(id) = find::id_of(*stream, record.value) else { continue };
+                let outputs = trace.outputs.iter_mut();
+                for traced in outputs.filter(|it| it.output.is(*stream, &id)) {
+                    let (partition, seq) = (records.partition, record.seq);
+                    traced.places.push(Lies { topic: topic.clone(), partition, seq });
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The replay of one partition for a trace: from its oldest kept record, or from a generation before the record.
+//!
+//! A fresh state at the very beginning is what was, and so is a generation. Where the beginning is expired and no
+//! generation lies before the record, the replay starts without what came before, and the trace says so.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use yiwang_core::ids::Id;
+use yiwang_core::registry::Registry;
+use yiwang_core::route::{Fate, Input, PartitionState, Place, Workspace};
+use yiwang_core::rules::Standing;
+use yiwang_log::{Log, Position, RecordRef, Start};
+
+use super::RuleTrace;
+use super::find::Scan;
+use super::seen::{Output, Seen};
+use crate::generation::{Generation, Marker, bundle, markers};
+use crate::readings::version;
+use crate::work::{BUNDLES, input};
+use crate::{Bundle, Error, GROUP};
+
+/// Epoch of a topic that never changed its partitions, for a log on which the router committed nothing yet.
+const FIRST_EPOCH: u32 = 1;
+
+/// Where a record lies that has the wanted id, or that something came out of that has it.
+pub(super) struct Found {
+    pub seq: u64,
+    /// Later records of the same id.
+    pub repeats: Vec<u64>,
+}
+
+/// What the second replay saw.
+pub(super) struct Told {
+    pub raw: Id,
+    pub partition: u16,
+    pub appended_at: i64,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub fate: Fate,
+    pub config: Id,
+    pub from: u64,
+    pub exact: bool,
+    pub codec: Option<(String, Id)>,
+    pub outputs: Vec<Output>,
+    pub rules: Vec<RuleTrace>,
+}
+
+/// A partition that can be replayed.
+pub(super) struct Replay<'l> {
+    log: &'l Log,
+    current: Arc<Bundle>,
+    partition: u16,
+    epoch: u32,
+    kept: Range<u64>,
+    state: Vec<(Bytes, Bytes)>,
+    bundles: Vec<(Bytes, Bytes)>,
+    loaded: HashMap<Id, Arc<Bundle>>,
+}
+
+/// A replay under way.
+struct Player {
+    state: PartitionState,
+    bundle: Arc<Bundle>,
+    pending: VecDeque<Marker>,
+    seen: Seen,
+    work: Workspace,
+    from: u64,
+    exact: bool,
+}
+
+impl<'l> Replay<'l> {
+    pub(super) async fn open(
+        log: &'l Log,
+        current: &Arc<Bundle>,
+        partition: u16,
+    ) -> Result<Self, Error> {
+        let committed = log.committed("raw", GROUP).await?;
+        Ok(Self {
+            log,
+            current: current.clone(),
+            partition,
+            epoch: committed.first().map_or(FIRST_EPOCH, |position| position.epoch),
+            kept: log.kept("raw", partition).await?,
+            state: log.compacted("state", partition).await?,
+            bundles: log.compacted("state", BUNDLES).await?,
+            loaded: HashMap::from([(current.epoch(), current.clone())]),
+        })
+    }
+
+    /// The first record with this id or an output of this id, and the later ones of the same raw id.
+    pub(super) async fn find(&mut self, id: Id) -> Result<Option<Found>, Error> {
+        let mut player = self.fresh();
+        player.seen.wanted = Some(id);
+        let mut scan = self.scan(player.from, self.kept.end).await?;
+        let (mut found, mut raw): (Option<Found>, Option<Id>) = (None, None);
+        while let Some(records) = scan.next().await? {
+            for record in scan.of(&records) {
+                let fate = self.route(&mut player, &record)?;
+                let own = is_message(&record).then(|| player.work.id());
+                match &mut found {
+                    None if player.seen.hit || own == Some(id) => {
+                        raw = own;
+                        found = Some(Found { seq: record.seq, repeats: Vec::new() });
+                    }
+                    Some(found) if own.is_some() && own == raw && fate == Fate::Duplicate => {
+                        found.repeats.push(record.seq);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Replays up to a record and tells what the step makes of it; `device` is one that it is about.
+    pub(super) async fn tell(mut self, seq: u64, device: Option<&str>) -> Result<Told, Error> {
+        let mut player = self.before(seq)?;
+        let mut scan = self.scan(player.from, seq + 1).await?;
+        while let Some(records) = scan.next().await? {
+            for record in scan.of(&records) {
+                if record.seq == seq {
+                    return self.told(player, &record, device);
+                }
+                self.route(&mut player, &record)?;
+            }
+        }
+        // Retention took it between the two replays.
+        let (topic, position) = ("raw".to_owned(), seq);
+        let Range { start: first, end: next } = self.kept;
+        let partition = self.partition;
+        Err(yiwang_log::Error::OutOfRange { topic, partition, position, first, next }.into())
+    }
+
+    fn told(
+        &mut self,
+        mut player: Player,
+        record: &RecordRef<'_>,
+        device: Option<&str>,
+    ) -> Result<Told, Error> {
+        self.meet(&mut player, record.seq)?;
+        let own = std::str::from_utf8(record.key).ok().filter(|_| is_message(record));
+        let devices: HashSet<&str> = own.into_iter().chain(device).collect();
+        let standings =
+            |player: &Player, device: &str| player.state.standings(player.bundle.shared(), device);
+        let before: HashMap<&str, Option<Vec<Standing>>> =
+            devices.iter().map(|device| (*device, standings(&player, device))).collect();
+        player.seen.keeps = true;
+        let fate = self.route(&mut player, record)?;
+        let registry = player.bundle.shared().registry();
+        let mut rules = Vec::new();
+        for (device, before) in before {
+            let after = standings(&player, device).unwrap_or_default();
+            rules.extend(compared(registry, device, before, after, &player.seen.outputs));
+        }
+        rules.sort_by(|a, b| (&a.device, !a.looked).cmp(&(&b.device, !b.looked)));
+        let product = own.and_then(|own| registry.device(own)).map(|(_, device)| {
+            let product = registry.product_of(device);
+            (version(product), product.codec_hash)
+        });
+        Ok(Told {
+            raw: if own.is_some() { player.work.id() } else { Id::default() },
+            partition: self.partition,
+            appended_at: record.appended_at,
+            key: record.key.to_vec(),
+            value: record.value.to_vec(),
+            fate,
+            config: player.bundle.epoch(),
+            from: player.from,
+            exact: player.exact,
+            codec: product,
+            outputs: player.seen.outputs,
+            rules,
+        })
+    }
+
+    /// Nothing seen yet, at the oldest kept record.
+    fn fresh(&mut self) -> Player {
+        let from = self.kept.start;
+        let markers = markers(&self.state);
+        let in_force = markers.iter().rev().find(|marker| marker.from <= from).copied();
+        let known = in_force.and_then(|marker| self.load(marker.config));
+        let exact = from == 0 && known.is_some();
+        let bundle = known.unwrap_or_else(|| self.current.clone());
+        self.player(PartitionState::new(bundle.shared()), bundle, from, exact)
+    }
+
+    /// The state at the newest generation that does not lie behind a record, else a fresh one.
+    fn before(&mut self, seq: u64) -> Result<Player, Error> {
+        let whole = Generation::whole(&self.state).into_iter();
+        let usable = whole.filter(|it| it.seq <= seq && it.seq >= self.kept.start);
+        let newest = usable.max_by_key(|generation| generation.seq);
+        let Some(generation) = newest else { return Ok(self.fresh()) };
+        let Some(bundle) = self.load(generation.config) else { return Ok(self.fresh()) };
+        let partition = self.partition;
+        let mut seen = Seen::default();
+        let state = PartitionState::restore(&generation.bytes, bundle.shared(), &mut seen)
+            .map_err(|source| Error::Snapshot { partition, source })?;
+        Ok(self.player(state, bundle, generation.seq, true))
+    }
+
+    fn player(&self, state: PartitionState, bundle: Arc<Bundle>, from: u64, exact: bool) -> Player {
+        let config = bundle.epoch();
+        let reached = |m: &Marker| m.from > from || (m.from == from && m.config != config);
+        let pending = markers(&self.state).into_iter().filter(reached).collect();
+        let (seen, work) = (Seen::default(), Workspace::default());
+        Player { state, bundle, pending, seen, work, from, exact }
+    }
+
+    /// A configuration, if it is kept and still loads.
+    fn load(&mut self, config: Id) -> Option<Arc<Bundle>> {
+        if let Some(known) = self.loaded.get(&config) {
+            return Some(known.clone());
+        }
+        let loaded = bundle(&self.bundles, config).as_deref().and_then(Bundle::decode);
+        let loaded = loaded.filter(|bundle| bundle.epoch() == config)?;
+        self.loaded.insert(config, loaded.clone());
+        Some(loaded)
+    }
+
+    /// Puts the configuration in force that a record was routed with.
+    fn meet(&mut self, player: &mut Player, seq: u64) -> Result<(), Error> {
+        while let Some(marker) = player.pending.pop_front_if(|marker| marker.from <= seq) {
+            let Some(new) = self.load(marker.config) else {
+                player.exact = false;
+                continue;
+            };
+            let old = std::mem::replace(&mut player.bundle, new.clone());
+            player.seen.forget_names();
+            let moved = player.state.swap(old.shared(), new.shared(), &mut player.seen);
+            let partition = self.partition;
+            moved.map_err(|source| Error::Snapshot { partition, source })?;
+        }
+        Ok(())
+    }
+
+    fn route(&mut self, player: &mut Player, record: &RecordRef<'_>) -> Result<Fate, Error> {
+        self.meet(player, record.seq)?;
+        player.seen.hit = false;
+        let place = Place { epoch: self.epoch, partition: self.partition, seq: record.seq };
+        let Player { state, bundle, seen, work, .. } = player;
+        Ok(state.route(bundle.shared(), place, &input(record), work, seen))
+    }
+
+    async fn scan(&self, from: u64, head: u64) -> Result<Scan, Error> {
+        let mut positions = Vec::new();
+        for partition in 0..self.log.partitions("raw") {
+            let seq = match partition == self.partition {
+                true => from,
+                false => self.log.head("raw", partition).await?,
+            };
+            positions.push(Position { epoch: self.epoch, partition, seq });
+        }
+        let reader = self.log.reader("raw", "", Start::At(positions)).await?;
+        Ok(Scan::of_one(reader, self.partition, head, from >= head))
+    }
+}
+
+/// Whether a record of topic `raw` is a message of a device.
+fn is_message(record: &RecordRef<'_>) -> bool {
+    matches!(input(record), Input::Raw(_))
+}
+
+/// The rules of a device before and after.
+fn compared(
+    registry: &Registry,
+    device: &str,
+    before: Option<Vec<Standing>>,
+    after: Vec<Standing>,
+    outputs: &[Output],
+) -> Vec<RuleTrace> {
+    let Some((_, known)) = registry.device(device) else { return Vec::new() };
+    let product = registry.product_of(known);
+    let of_device = outputs.iter().filter(|output| output.device == device);
+    let read: HashSet<&str> =
+        of_device.flat_map(|output| &output.properties).map(String::as_str).collect();
+    let mut before = before.map(Vec::into_iter);
+    let rule = |after: Standing| {
+        let before = before.as_mut().and_then(Iterator::next);
+        let reads = after.reads.iter().any(|of| read.contains(of.identifier.as_str()));
+        let timed = after.reads.is_empty() && !read.is_empty();
+        let changed = before.as_ref().is_some_and(|before| before.phase != after.phase);
+        let spec = product.alarms.iter().find(|alarm| alarm.id == after.rule);
+        RuleTrace {
+            device: device.to_owned(),
+            when: spec.map_or_else(String::new, |alarm| alarm.when.text.clone()),
+            looked: reads || timed || changed,
+            before,
+            after,
+        }
+    };
+    after.into_iter().map(rule).collect()
+}

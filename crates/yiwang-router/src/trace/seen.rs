@@ -1,0 +1,114 @@
+//! A sink that watches the step: which ids came out of a record and, where it is wanted, the outputs themselves.
+
+use yiwang_core::ids::Id;
+use yiwang_core::record::Signal;
+use yiwang_core::route::{Quarantined, Reading, Sink};
+use yiwang_core::routes::Stream;
+use yiwang_proto::{QuarantineNote, quarantine_to_bytes, signal_to_bytes};
+
+use crate::outputs::device_fields;
+use crate::readings::{Names, version};
+
+/// Something that came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// What it is.
+    pub stream: Stream,
+    /// Its id as printed: that of a reading or signal, of a quarantine row that of the raw record.
+    pub id: String,
+    /// The device that it is of.
+    pub device: String,
+    /// The properties that a reading has.
+    pub properties: Vec<String>,
+    /// As it lies on the log.
+    pub value: Vec<u8>,
+}
+
+impl Output {
+    /// Whether a record of a stream with this id is this output.
+    #[must_use]
+    pub fn is(&self, stream: Stream, id: &str) -> bool {
+        self.stream == stream && self.id == id
+    }
+}
+
+/// The sink.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What is looked for.
+    pub wanted: Option<Id>,
+    /// Whether it came out, or came out of what was looked for.
+    pub hit: bool,
+    /// Whether outputs are kept.
+    pub keeps: bool,
+    pub outputs: Vec<Output>,
+    names: Names,
+}
+
+impl Seen {
+    /// Another configuration numbers properties anew.
+    pub(super) fn forget_names(&mut self) {
+        self.names.clear();
+    }
+
+    fn look(&mut self, ids: &[Id]) {
+        self.hit |= self.wanted.is_some_and(|wanted| ids.contains(&wanted));
+    }
+}
+
+impl Sink for Seen {
+    fn reading(&mut self, reading: &Reading<'_>) {
+        self.look(&[reading.id, reading.raw]);
+        if !self.keeps {
+            return;
+        }
+        let mut value = Vec::new();
+        self.names.encode(reading, device_fields(reading).bytes(), &mut value);
+        let named = reading.values.iter().map(|sampled| reading.identifier(sampled).to_owned());
+        self.outputs.push(Output {
+            stream: Stream::Readings,
+            id: reading.id.to_string(),
+            device: reading.device.key.to_string(),
+            properties: named.collect(),
+            value,
+        });
+    }
+
+    fn signal(&mut self, signal: &Signal) {
+        if let Some(id) = Id::parse(&signal.event_id) {
+            self.look(&[id]);
+        }
+        if self.keeps {
+            self.outputs.push(Output {
+                stream: Stream::Signals,
+                id: signal.event_id.clone(),
+                device: signal.device.clone(),
+                properties: Vec::new(),
+                value: signal_to_bytes(signal),
+            });
+        }
+    }
+
+    fn quarantine(&mut self, row: &Quarantined<'_>) {
+        self.look(&[row.id]);
+        if !self.keeps {
+            return;
+        }
+        let product_version = row.product.map(version).unwrap_or_default();
+        let note = QuarantineNote {
+            raw: row.id,
+            reason: row.reason,
+            detail: row.detail,
+            product_version: &product_version,
+            codec_hash: row.product.map(|product| product.codec_hash),
+            attempts: row.attempts,
+        };
+        self.outputs.push(Output {
+            stream: Stream::Quarantine,
+            id: row.id.to_string(),
+            device: row.raw.device.to_owned(),
+            properties: Vec::new(),
+            value: quarantine_to_bytes(row.raw, &note),
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! `yiwang trace` on the real binary: one message's life, the same by any of its ids, of a running hub and of its folder.
+
+use serde_json::Value;
+use yiwang_tests::demo::{connect, ledger_balances, publish};
+use yiwang_tests::hub::{Hub, Plan};
+use yiwang_tests::mqtt::{Incoming, Version};
+
+const DEVICE: &str = "gas-01/G-0001";
+const STORED: Incoming = Incoming::PubAck(7, 0);
+
+#[test]
+fn embedded_tells_the_life_of_a_message() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut hub = Plan::embedded(folder.path()).start().expect("the hub starts");
+    publish_some(&hub);
+    let ids = ids(&hub);
+    let running = told(&hub, &ids.signal);
+    what_raised_an_alarm_is_told(&running);
+    people_can_read_it(&hub, &ids.signal);
+    hub.stop().expect("it stops");
+    for id in [&ids.signal, &ids.reading, &ids.raw] {
+        let mut stopped = told(&hub, id);
+        what_raised_an_alarm_is_told(&stopped);
+        // People and clocks go on with the incident meanwhile.
+        stopped["outputs"] = running["outputs"].clone();
+        assert_eq!(stopped, running, "the folder tells the same, by any id of the message");
+    }
+    what_could_not_be_read_is_told(&told(&hub, &ids.quarantined));
+    let nothing = hub.cli(&["trace", &"0".repeat(32)]).expect_err("nothing has this id");
+    assert!(nothing.contains("nothing that the log keeps"), "{nothing}");
+    let no_id = hub.cli(&["trace", "gas"]).expect_err("no id");
+    assert!(no_id.contains("32 hexadecimal digits"), "{no_id}");
+}
+
+#[cfg(feature = "services")]
+#[test]
+fn distributed_tells_the_life_of_a_message() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = Plan::distributed(folder.path(), "trace").expect("the services are there");
+    let hub = plan.start().expect("the three roles start");
+    publish_some(&hub);
+    let ids = ids(&hub);
+    what_raised_an_alarm_is_told(&told(&hub, &ids.signal));
+    what_could_not_be_read_is_told(&told(&hub, &ids.quarantined));
+}
+
+/// A quiet value, a leak, the leak again, and something that no codec reads.
+fn publish_some(hub: &Hub) {
+    let mut device = connect(hub, DEVICE, Version::V311);
+    let leak = r#"{"boot":1,"seq":2,"params":{"concentration":45.5}}"#;
+    for body in [r#"{"boot":1,"seq":1,"params":{"concentration":1.5}}"#, leak, leak, "{"] {
+        assert_eq!(publish(&mut device, DEVICE, body), STORED);
+    }
+    ledger_balances(hub);
+}
+
+struct Ids {
+    raw: String,
+    reading: String,
+    signal: String,
+    quarantined: String,
+}
+
+fn ids(hub: &Hub) -> Ids {
+    let signal = records(hub, "signals").pop().expect("the leak raised an alarm");
+    let reading = text(&signal["reading"]);
+    let readings = records(hub, "readings");
+    let of = readings.iter().find(|it| text(&it["id"]) == reading).expect("a reading raised it");
+    let quarantined = records(hub, "quarantine").pop().expect("a body could not be read");
+    Ids {
+        raw: text(&of["raw"]),
+        reading,
+        signal: text(&signal["event_id"]),
+        quarantined: text(&quarantined["raw"]),
+    }
+}
+
+fn what_raised_an_alarm_is_told(told: &Value) {
+    assert_eq!(told["fate"], "ROUTED", "{told:#}");
+    assert_eq!(told["received"]["record"]["device"], DEVICE);
+    assert_eq!(told["received"]["record"]["listener"], "mqtt");
+    assert!(text(&told["product_version"]).starts_with("gas-01@"), "{told:#}");
+    assert_eq!(text(&told["codec_hash"]).len(), 32);
+    assert_eq!(told["exact"], true, "nothing has expired");
+    assert_eq!(told["duplicates"].as_array().map(Vec::len), Some(1), "it was sent again");
+
+    let outputs = told["outputs"].as_array().expect("a list");
+    let of =
+        |stream: &str| outputs.iter().find(|output| output["of"] == stream).expect("one came out");
+    assert_eq!(of("readings")["record"]["values"]["concentration"]["v"], 45.5);
+    assert_eq!(of("readings")["lies"][0]["topic"], "readings");
+    let topics: Vec<_> = of("signals")["lies"].as_array().expect("a list").iter().collect();
+    assert_eq!(topics.len(), 2, "the centre's and that of a route: {told:#}");
+    assert_eq!(topics[0]["topic"], "signals");
+    assert_eq!(topics[1]["topic"], "fire-brigade");
+
+    assert_eq!(of("signals")["centre"]["outcome"], "OPENED", "{told:#}");
+    assert!(text(&of("signals")["centre"]["incident"]).starts_with("310118-"), "{told:#}");
+
+    let rules = told["rules"].as_array().expect("a list");
+    let raised = rules.iter().find(|rule| rule["after"]["phase"] == "FIRING").expect("it fires");
+    assert_eq!(raised["looked"], true);
+    assert_eq!(raised["before"]["phase"], "NORMAL");
+    assert_eq!(raised["before"]["when"], false, "1.5 was no leak");
+    assert_eq!(raised["after"]["when"], true);
+    assert_eq!(raised["after"]["reads"]["concentration"]["v"], 45.5);
+    assert!(text(&raised["when"]).contains("concentration"), "{raised:#}");
+}
+
+fn what_could_not_be_read_is_told(told: &Value) {
+    assert_eq!(told["fate"], "QUARANTINED", "{told:#}");
+    assert_eq!(told["reason"], "CODEC");
+    assert_eq!(told["outputs"][0]["of"], "quarantine");
+    assert_eq!(told["outputs"][0]["lies"].as_array().map(Vec::len), Some(1));
+    let rules = told["rules"].as_array().expect("a list");
+    assert!(!rules.is_empty() && rules.iter().all(|rule| rule["looked"] == false), "{told:#}");
+}
+
+fn people_can_read_it(hub: &Hub, id: &str) {
+    let printed = hub.cli(&["trace", id]).expect("the running hub tells it");
+    for words in ["ROUTED", "concentration=45.5", "is true", "NORMAL -> FIRING", "fire-brigade/"] {
+        assert!(printed.contains(words), "{words}: {printed}");
+    }
+}
+
+fn told(hub: &Hub, id: &str) -> Value {
+    let printed = hub.cli(&["trace", id, "--json"]).expect("the message is known");
+    serde_json::from_str(&printed).expect("one JSON object")
+}
+
+fn records(hub: &Hub, topic: &str) -> Vec<Value> {
+    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
+    let record = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).expect("one object a line");
+        line["record"].take()
+    };
+    printed.lines().map(record).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
