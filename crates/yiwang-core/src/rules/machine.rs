@@ -243,8 +243,10 @@ impl Moment<'_> {
         }
         e.severity = e.highest(self.rule.base, &self.rule.steps);
         let mut cause = Cause::Condition;
+        // Counted at the times that signals have, which never decrease: a calendar's edge may have led before this.
+        let at = t.max(e.newest_signal);
         // A sample ends an absence at once, so it cannot flap.
-        if self.rule.absent().is_none() && flaps(self.rule.flap, e, t) {
+        if self.rule.absent().is_none() && flaps(self.rule.flap, e, at) {
             e.flapping = true;
             cause = Cause::Flapping;
         }

@@ -184,9 +184,11 @@ impl Reference {
         one.proof.clear();
         one.remind = remind.map(|every| t + every);
         let mut cause = "";
-        one.raises.push(t);
+        // As its signal will say, never before the last one.
+        let at = t.max(one.newest_signal);
+        one.raises.push(at);
         if !absent
-            && one.raises.iter().filter(|r| **r > t - flap.within).count() >= flap.count as usize
+            && one.raises.iter().filter(|r| **r > at - flap.within).count() >= flap.count as usize
         {
             one.flapping = true;
             cause = "FLAPPING";
