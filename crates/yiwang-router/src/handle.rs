@@ -35,6 +35,10 @@ impl Progress {
         self.with(|rows| rows.insert(partition, row));
     }
 
+    pub(crate) fn put_all(&self, added: Vec<(u16, Row)>) {
+        self.with(|rows| rows.extend(added));
+    }
+
     pub(crate) fn remove(&self, partition: u16) {
         self.with(|rows| rows.remove(&partition));
     }

@@ -5,6 +5,7 @@
 //! the step never. It refuses to read a database or a clock: time comes with the records.
 
 mod bundle;
+mod dispatch;
 mod error;
 mod finish;
 mod forward;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use yiwang_log::{BatchLimit, Log, Start};
 
@@ -28,6 +30,7 @@ pub use bundle::Bundle;
 pub use error::Error;
 pub use handle::Handle;
 
+use dispatch::Dispatcher;
 use finish::finish;
 use handle::Progress;
 use outputs::Topics;
@@ -39,6 +42,8 @@ pub const GROUP: &str = "router";
 /// Settings of the router.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Workers that share the partitions of this process; none counts as one.
+    pub workers: usize,
     /// Most records and bytes of one batch.
     pub batch: BatchLimit,
     /// Most batches whose outputs are not yet safe.
@@ -54,6 +59,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            workers: 1,
             batch: BatchLimit::default(),
             in_flight_max: 64,
             snapshot_every: Duration::from_secs(20),
@@ -95,7 +101,14 @@ impl Router {
         let reader = log.reader("raw", GROUP, Start::Committed).await?;
         let (sender, receiver) = mpsc::channel(config.in_flight_max.max(1));
         let finished = finish(receiver, log.writer(), topics.state, reader.committer());
-        let worker = Worker::new(config, log, topics, bundles, progress, sender, drain);
-        tokio::try_join!(worker.run(reader), finished).map(|_| ())
+        let mut dispatcher = Dispatcher::new(reader, config.batch, progress.clone());
+        let mut workers = JoinSet::new();
+        for _ in 0..config.workers.max(1) {
+            let context = (log.clone(), topics, bundles.clone(), progress.clone());
+            let worker = Worker::new(config.clone(), context, sender.clone(), drain.clone());
+            workers.spawn(worker.run(dispatcher.worker()));
+        }
+        drop(sender);
+        tokio::try_join!(dispatcher.run(drain), dispatch::join(workers), finished).map(|_| ())
     }
 }

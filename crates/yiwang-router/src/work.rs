@@ -1,4 +1,4 @@
-//! The first half of the loop: read, route, append; partitions come and go, configurations are swapped.
+//! The first half of the loop: route, append; partitions come and go, configurations are swapped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::ids::Id;
 use yiwang_core::ledger::Counters;
 use yiwang_core::route::{Input, PartitionState, Workspace};
-use yiwang_log::{Action, Event, Log, Position, Reader, RecordRef, Records, Writer};
+use yiwang_log::{Action, Log, Position, RecordRef, Records, Writer};
 use yiwang_proto::wire::{RawRecord, read_raw};
 
+use crate::dispatch::{Assigned, Order};
 use crate::finish::{Item, append_state};
 use crate::generation::{Marker, bundle, bundle_entries, markers_entry};
 use crate::handle::{Progress, Row};
@@ -25,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Partition of topic `state` in which the bundles lie.
 pub(crate) const BUNDLES: u16 = 0;
 
-/// The worker and all it holds.
+/// One worker, with the partitions that are its own.
 pub(crate) struct Worker {
     config: Config,
     log: Log,
@@ -46,10 +47,12 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         config: Config,
-        log: Log,
-        topics: Topics,
-        bundles: watch::Receiver<Arc<Bundle>>,
-        progress: Arc<Progress>,
+        (log, topics, bundles, progress): (
+            Log,
+            Topics,
+            watch::Receiver<Arc<Bundle>>,
+            Arc<Progress>,
+        ),
         items: mpsc::Sender<Item>,
         drain: CancellationToken,
     ) -> Self {
@@ -71,24 +74,21 @@ impl Worker {
         }
     }
 
-    pub(crate) async fn run(mut self, mut reader: Reader) -> Result<(), Error> {
-        let drain = self.drain.clone();
-        loop {
-            let event = tokio::select! {
-                biased;
-                () = drain.cancelled() => break,
-                event = reader.next(self.config.batch) => event?,
-            };
-            let going = match event {
-                Event::Records(records) if records.is_empty() => false,
-                Event::Records(records) => self.route(&records).await?,
-                Event::Assigned(partitions) => self.assign_all(partitions, &mut reader).await?,
-                Event::Revoked(partitions) => {
+    /// Does what it is told until there are no more orders.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Error> {
+        while let Some(order) = orders.recv().await {
+            let going = match order {
+                Order::Records(records) => self.route(&records).await?,
+                Order::Assign(partitions, answer) => match self.assign_all(partitions).await? {
+                    Some(assigned) => answer.send(assigned).is_ok(),
+                    None => false,
+                },
+                Order::Revoke(partitions, answer) => {
                     for number in partitions {
                         self.partitions.remove(&number);
                         self.progress.remove(number);
                     }
-                    true
+                    answer.send(()).is_ok()
                 }
             };
             if !going {
@@ -241,33 +241,29 @@ impl Worker {
         moved.map_err(|source| Error::Snapshot { partition: number, source })
     }
 
-    /// Takes over partitions; false when told to drain while the log was away.
-    async fn assign_all(&mut self, numbers: Vec<u16>, reader: &mut Reader) -> Result<bool, Error> {
+    /// Takes over partitions; `None` when told to drain while the log was away.
+    async fn assign_all(&mut self, numbers: Vec<u16>) -> Result<Option<Vec<Assigned>>, Error> {
         let assign = async {
             let committed = retry(&self.drain, || self.log.committed("raw", GROUP)).await?;
+            let mut assigned = Vec::new();
             for &number in &numbers {
                 let committed = committed.iter().find(|position| position.partition == number);
-                self.assign(number, committed.copied(), reader).await?;
+                assigned.push(self.assign(number, committed.copied()).await?);
             }
-            // All at once: the first one alone would look like a router that has caught up.
-            for partition in numbers.iter().filter_map(|number| self.partitions.get(number)) {
-                self.put_progress(partition);
-            }
-            Ok(true)
+            Ok(Some(assigned))
         };
         match assign.await {
-            Err(Error::Log(error)) if error.action() == Action::Retry => Ok(false),
+            Err(Error::Log(error)) if error.action() == Action::Retry => Ok(None),
             done => done,
         }
     }
 
-    /// Loads a partition: newest generation, its configuration, the markers after it; then reads from there.
+    /// Loads a partition: newest generation, its configuration, the markers after it; says where to read on.
     async fn assign(
         &mut self,
         number: u16,
         committed: Option<Position>,
-        reader: &mut Reader,
-    ) -> Result<(), Error> {
+    ) -> Result<Assigned, Error> {
         let entries = retry(&self.drain, || self.log.compacted("state", number)).await?;
         let known = Known::of(&entries);
         let (seq, config) = known.start(committed.map_or(0, |position| position.seq));
@@ -305,18 +301,14 @@ impl Worker {
             // What lies on the log was perhaps routed before, with the configuration of then.
             self.announce(&mut partition, target.max(seq)).await?;
         }
-        if let Some(epoch) = partition.topic_epoch {
-            match reader.seek(Position { epoch, partition: number, seq }) {
-                // Taken from us again while we were loading it.
-                Err(error) if error.action() == Action::Fenced => return Ok(()),
-                done => done?,
-            }
-        }
         tracing::info!(partition = number, seq, target, "partition assigned");
         partition.forwarded.add(&self.outputs.take_forwarded());
         partition.published = counted(&partition);
+        let epoch = partition.topic_epoch;
+        let start = epoch.map(|epoch| Position { epoch, partition: number, seq });
+        let row = row(&partition);
         self.partitions.insert(number, partition);
-        Ok(())
+        Ok(Assigned { number, start, row })
     }
 
     /// Reads configurations that a replay needs and that are not loaded.
@@ -352,17 +344,16 @@ impl Worker {
         partition.published = counters;
         let left = partition.target.saturating_sub(partition.next);
         metrics::record_replay(partition.number, left);
-        self.put_progress(partition);
+        self.progress.put(partition.number, row(partition));
     }
+}
 
-    fn put_progress(&self, partition: &Partition) {
-        let row = Row {
-            counters: partition.state.counters().clone(),
-            forwarded: partition.forwarded.clone(),
-            next: partition.next,
-            target: partition.target,
-        };
-        self.progress.put(partition.number, row);
+fn row(partition: &Partition) -> Row {
+    Row {
+        counters: partition.state.counters().clone(),
+        forwarded: partition.forwarded.clone(),
+        next: partition.next,
+        target: partition.target,
     }
 }
 

@@ -71,6 +71,7 @@ fn later(swap: bool) -> &'static Arc<Bundle> {
 
 fn config() -> Config {
     Config {
+        workers: 2,
         batch: BatchLimit { records_max: 50, bytes_max: 1 << 20 },
         in_flight_max: 4,
         snapshot_every: Duration::from_hours(1),

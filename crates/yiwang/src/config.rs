@@ -123,6 +123,7 @@ pub struct Store {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Router {
+    pub workers: usize,
     pub snapshot_records: u64,
     pub snapshot_seconds: u64,
     pub batch_records_max: usize,

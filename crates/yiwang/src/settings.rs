@@ -1,5 +1,6 @@
 //! From the configuration file to what each crate is told. No value is made up here that is not a named default.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +196,9 @@ pub fn centre(config: &Config, keys: &Keys) -> yiwang_centre::Config {
 /// The router's settings.
 pub fn router(config: &Config) -> yiwang_router::Config {
     let raw = &config.raw.router;
+    let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     yiwang_router::Config {
+        workers: if raw.workers == 0 { processors() } else { raw.workers },
         batch: yiwang_log::BatchLimit {
             records_max: raw.batch_records_max,
             bytes_max: raw.batch_bytes_max,
