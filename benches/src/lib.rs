@@ -10,4 +10,5 @@ pub mod log_append;
 pub mod mqtt;
 pub mod report;
 pub mod route;
+pub mod scale;
 pub mod telemetry;

@@ -5,14 +5,14 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 use yiwang_benches::report::Line;
-use yiwang_benches::{dispatch, end_to_end, log_append, mqtt, route};
+use yiwang_benches::{dispatch, end_to_end, log_append, mqtt, route, scale};
 
 /// As the program itself has it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NAMES: &str = "log-append, mqtt-durable-qos1, end-to-end, dispatch-sqlite, dispatch-postgres, \
-    route-json, route-ceiling";
+    route-json, route-ceiling, router-workers, route-scale";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -35,6 +35,8 @@ fn run(name: &str) -> anyhow::Result<Line> {
         "dispatch-postgres" => dispatch::run_postgres(),
         "route-json" => with_program().and_then(|()| route::run_json()),
         "route-ceiling" => with_program().and_then(|()| route::run_ceiling()),
+        "router-workers" => with_program().and_then(|()| scale::run_workers()),
+        "route-scale" => with_program().and_then(|()| scale::run_scale()),
         "mqtt-durable-qos1" => with_program().and_then(|()| mqtt::run()),
         "end-to-end" => with_program().and_then(|()| end_to_end::run()),
         _ => bail!("no benchmark is called \"{name}\"; there are: {NAMES}"),

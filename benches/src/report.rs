@@ -57,6 +57,15 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     ticks(&format!("/proc/{pid}/stat"), 11)
 }
 
+/// Resident memory of a process, bytes.
+#[must_use]
+pub fn resident_bytes(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN) * 1024.0
+}
+
 /// Processor time of all children that have ended and were waited for, in seconds.
 #[must_use]
 pub fn children_cpu_seconds() -> f64 {

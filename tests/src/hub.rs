@@ -166,6 +166,16 @@ impl Hub {
         own.or(self.processes.first()).map_or(loopback(self.ports.http[0]), |process| process.http)
     }
 
+    /// The process of a role.
+    ///
+    /// # Panics
+    /// If no process is running.
+    #[must_use]
+    pub fn pid(&self, role: &str) -> u32 {
+        let own = self.processes.iter().find(|process| process.role == role);
+        own.or(self.processes.first()).expect("a process is running").child.id()
+    }
+
     /// The data folder.
     #[must_use]
     pub fn data(&self) -> &Path {

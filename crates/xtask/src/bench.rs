@@ -9,7 +9,7 @@ use crate::services::Services;
 use crate::{install, shell};
 
 /// The benchmarks and the services that each needs.
-const BENCHES: [(&str, &[&str]); 7] = [
+const BENCHES: [(&str, &[&str]); 9] = [
     ("mqtt-durable-qos1", &["mosquitto"]),
     ("end-to-end", &[]),
     ("log-append", &[]),
@@ -17,6 +17,8 @@ const BENCHES: [(&str, &[&str]); 7] = [
     ("dispatch-postgres", &["postgres"]),
     ("route-json", &[]),
     ("route-ceiling", &[]),
+    ("router-workers", &[]),
+    ("route-scale", &[]),
 ];
 
 /// Runs a benchmark; its last line, which is the last line printed, is one JSON object.
