@@ -93,21 +93,108 @@ impl Pane {
     }
 }
 
+/// Summary of some panes, in their order; times are absolute.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    count: u64,
+    began: Millis,
+    ended: Millis,
+    first: f64,
+    last: f64,
+    sum: f64,
+    least: f64,
+    greatest: f64,
+}
+
+impl Whole {
+    const EMPTY: Self = Self {
+        count: 0,
+        began: 0,
+        ended: 0,
+        first: 0.0,
+        last: 0.0,
+        sum: 0.0,
+        least: f64::INFINITY,
+        greatest: f64::NEG_INFINITY,
+    };
+
+    /// Adds the pane that begins at `start`, which is later than all before it.
+    #[inline]
+    fn add(&mut self, pane: &Pane, start: Millis) {
+        if pane.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            (self.began, self.first) = (start + Millis::from(pane.first_at), pane.first);
+        }
+        (self.ended, self.last) = (start + Millis::from(pane.last_at), pane.last);
+        self.count += u64::from(pane.count);
+        self.sum += pane.sum;
+        self.least = self.least.min(pane.least);
+        self.greatest = self.greatest.max(pane.greatest);
+    }
+
+    #[inline]
+    fn value(&self, function: Function) -> f64 {
+        if self.count < SAMPLES_MIN {
+            return f64::NAN;
+        }
+        match function {
+            Function::Average => self.sum / self.count as f64,
+            Function::Least => self.least,
+            Function::Greatest => self.greatest,
+            Function::Sum => self.sum,
+            Function::Count => self.count as f64,
+            Function::Delta => self.last - self.first,
+            // Samples of one instant have no rate: 0 / 0 is UNKNOWN, and so is anything else over 0.
+            Function::Rate => {
+                (self.last - self.first) / ((self.ended - self.began) as f64 / 1000.0)
+            }
+        }
+    }
+}
+
 /// One window of one device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     /// Number of the newest pane, counted from the epoch; `i64::MIN` before the first sample.
     newest: i64,
+    /// When it begins and how wide it is: most samples fall into it, and need no division to know. No width: not known.
+    start: Millis,
+    width: Millis,
+    /// All panes before the newest, which change only when it does, or by late samples.
+    closed: Whole,
     /// By pane number modulo their count.
     panes: [Pane; PANES],
 }
 
 impl Window {
-    pub(super) const EMPTY: Self = Self { newest: i64::MIN, panes: [Pane::EMPTY; PANES] };
+    pub(super) const EMPTY: Self = Self {
+        newest: i64::MIN,
+        start: 0,
+        width: 0,
+        closed: Whole::EMPTY,
+        panes: [Pane::EMPTY; PANES],
+    };
+
+    /// The offset of a time in the newest pane, if it falls into that.
+    #[inline]
+    fn newest_at(&self, t: Millis) -> Option<u32> {
+        let at = t.wrapping_sub(self.start);
+        (0..self.width).contains(&at).then_some(at as u32)
+    }
 
     /// Takes a sample, unless its pane is no longer held.
+    #[inline]
     pub(super) fn join(&mut self, span: Millis, t: Millis, value: f64) {
-        let width = width(span);
+        match self.newest_at(t) {
+            Some(at) => self.panes[place(self.newest)].join(at, value),
+            None => self.join_another(width(span), t, value),
+        }
+    }
+
+    #[inline(never)]
+    fn join_another(&mut self, width: Millis, t: Millis, value: f64) {
         let number = t.div_euclid(width);
         if number > self.newest {
             let fresh = number.saturating_sub(self.newest).min(PANES as i64);
@@ -119,43 +206,44 @@ impl Window {
             return;
         }
         self.panes[place(number)].join(t.rem_euclid(width) as u32, value);
+        self.close(width);
+    }
+
+    /// Finds anew what follows from the panes.
+    fn close(&mut self, width: Millis) {
+        (self.start, self.width) = (self.newest.saturating_mul(width), width);
+        self.closed = self.whole(self.oldest(self.newest)..self.newest, width);
+    }
+
+    /// The first pane that a window up to this one still has.
+    fn oldest(&self, last: i64) -> i64 {
+        last.max(self.newest).saturating_sub(PANES as i64 - 1)
+    }
+
+    fn whole(&self, numbers: std::ops::Range<i64>, width: Millis) -> Whole {
+        let mut whole = Whole::EMPTY;
+        for number in numbers {
+            whole.add(&self.panes[place(number)], number.saturating_mul(width));
+        }
+        whole
     }
 
     /// The value of a function over the panes up to that of `t`; NaN is UNKNOWN.
+    #[inline]
     pub(super) fn value(&self, function: Function, span: Millis, t: Millis) -> f64 {
-        let width = width(span);
+        if self.newest_at(t).is_none() {
+            return self.value_at_another(function, width(span), t);
+        }
+        let mut whole = self.closed;
+        whole.add(&self.panes[place(self.newest)], self.start);
+        whole.value(function)
+    }
+
+    #[inline(never)]
+    fn value_at_another(&self, function: Function, width: Millis, t: Millis) -> f64 {
         let last = t.div_euclid(width);
-        let oldest = last.max(self.newest).saturating_sub(PANES as i64 - 1);
-        let mut whole = Pane::EMPTY;
-        let (mut count, mut began, mut ended) = (0_u64, 0, 0);
-        for number in oldest..=last.min(self.newest) {
-            let pane = &self.panes[place(number)];
-            if pane.count == 0 {
-                continue;
-            }
-            let start = number.saturating_mul(width);
-            if count == 0 {
-                (began, whole.first) = (start + Millis::from(pane.first_at), pane.first);
-            }
-            (ended, whole.last) = (start + Millis::from(pane.last_at), pane.last);
-            count += u64::from(pane.count);
-            whole.sum += pane.sum;
-            whole.least = whole.least.min(pane.least);
-            whole.greatest = whole.greatest.max(pane.greatest);
-        }
-        if count < SAMPLES_MIN {
-            return f64::NAN;
-        }
-        match function {
-            Function::Average => whole.sum / count as f64,
-            Function::Least => whole.least,
-            Function::Greatest => whole.greatest,
-            Function::Sum => whole.sum,
-            Function::Count => count as f64,
-            Function::Delta => whole.last - whole.first,
-            // Samples of one instant have no rate: 0 / 0 is UNKNOWN, and so is anything else over 0.
-            Function::Rate => (whole.last - whole.first) / ((ended - began) as f64 / 1000.0),
-        }
+        let end = last.min(self.newest).saturating_add(1);
+        self.whole(self.oldest(last)..end, width).value(function)
     }
 
     pub(super) fn encode(&self, to: &mut Writer) {
