@@ -21,6 +21,7 @@ pub mod route;
 pub mod routes;
 pub mod rules;
 pub mod sample;
+pub mod short;
 pub mod tenants;
 pub mod thing;
 pub mod topic;

@@ -176,8 +176,8 @@ pub struct Samples {
     pub sets: Vec<SampleSet>,
     /// All values, set by set.
     pub values: Vec<Sampled>,
-    /// The bytes behind every [`Span`]; always valid UTF-8 within a span.
-    pub text: Vec<u8>,
+    /// The characters behind every [`Span`].
+    pub text: String,
 }
 
 impl Samples {
@@ -189,21 +189,23 @@ impl Samples {
     }
 
     /// Copies text into the arena.
+    #[inline]
     pub fn push_text(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
-        self.text.extend_from_slice(text.as_bytes());
+        self.text.push_str(text);
         Span { start, len: text.len() as u32 }
     }
 
     /// The text behind a span; empty for a span of another arena.
+    #[inline]
     #[must_use]
     pub fn text_at(&self, span: Span) -> &str {
         let start = span.start as usize;
-        let bytes = self.text.get(start..start + span.len as usize).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+        self.text.get(start..start + span.len as usize).unwrap_or_default()
     }
 
     /// The values of a set.
+    #[inline]
     #[must_use]
     pub fn values_of(&self, set: &SampleSet) -> &[Sampled] {
         self.values.get(set.values.start as usize..set.values.end as usize).unwrap_or_default()

@@ -237,26 +237,37 @@ impl<'s> Intake<'s> {
     }
 
     /// Takes a value of the right type.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, property: u16, value: Value, tag: Tag) {
-        let plan = self.plan;
-        let mut flags = Flags::default();
-        let limits = &plan.checks[usize::from(property)].limits;
-        let number = match value {
-            Value::Float(number) => Some(number),
-            Value::Int(number) => Some(number as f64),
-            _ => None,
+        let flags = match value {
+            Value::Float(number) => self.weigh(property, number),
+            Value::Int(number) => self.weigh(property, number as f64),
+            _ => Flags::default(),
         };
-        if let Some(number) = number {
-            if number < limits.min || number > limits.max {
-                flags.add(Flags::OUT_OF_RANGE);
-                self.judge(Place::Known(property), Wrong::Range(number));
-            }
-            if limits.step > 0.0 && off_step(number, limits) {
-                flags.add(Flags::OFF_STEP);
-            }
-        }
         self.push(PropertyRef::Known(property), value, flags, tag);
+    }
+
+    /// What the bounds of a property say of a number.
+    #[inline]
+    fn weigh(&mut self, property: u16, number: f64) -> Flags {
+        let plan = self.plan;
+        let limits = &plan.checks[usize::from(property)].limits;
+        if number >= limits.min && number <= limits.max && limits.step == 0.0 {
+            return Flags::default();
+        }
+        self.weigh_closer(property, number, limits)
+    }
+
+    fn weigh_closer(&mut self, property: u16, number: f64, limits: &Limits) -> Flags {
+        let mut flags = Flags::default();
+        if number < limits.min || number > limits.max {
+            flags.add(Flags::OUT_OF_RANGE);
+            self.judge(Place::Known(property), Wrong::Range(number));
+        }
+        if limits.step > 0.0 && off_step(number, limits) {
+            flags.add(Flags::OFF_STEP);
+        }
+        flags
     }
 
     /// Takes a value of the wrong type, as its text; it does not count as present.

@@ -6,6 +6,7 @@
 
 mod convert;
 pub mod json;
+pub mod readings;
 pub mod status;
 pub mod view;
 pub mod wire;

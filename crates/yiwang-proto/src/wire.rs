@@ -225,12 +225,24 @@ pub struct ReadingHead {
 
 impl<'a> ReadingWriter<'a> {
     /// Begins a reading; `device` are the bytes of its [`DeviceFields`].
+    #[inline]
     pub fn new(head: &ReadingHead, device: &[u8], out: &'a mut Vec<u8>) -> Self {
-        write_bytes(1, &head.id.to_bytes(), out);
-        write_bytes(2, &head.raw.to_bytes(), out);
-        write_uint(4, head.time as u64, out);
-        write_uint(5, head.received_at as u64, out);
-        write_uint(6, u64::from(head.flags.0), out);
+        /// Two ids and three numbers with their tags.
+        const HEAD_BYTES_MAX: usize = 2 * (2 + 16) + 3 * (1 + VARINT_BYTES_MAX);
+        let mut bytes = [0; HEAD_BYTES_MAX];
+        bytes[..2].copy_from_slice(&[1 << 3 | LENGTH, 16]);
+        bytes[2..18].copy_from_slice(&head.id.to_bytes());
+        bytes[18..20].copy_from_slice(&[2 << 3 | LENGTH, 16]);
+        bytes[20..36].copy_from_slice(&head.raw.to_bytes());
+        let mut at = 36;
+        let (time, received_at) = (head.time as u64, head.received_at as u64);
+        for (field, value) in [(4, time), (5, received_at), (6, u64::from(head.flags.0))] {
+            if value != 0 {
+                bytes[at] = field << 3 | VARINT;
+                at = put_varint(value, &mut bytes, at + 1);
+            }
+        }
+        append_first(&bytes, at, out);
         out.extend_from_slice(device);
         Self { out }
     }
@@ -238,30 +250,48 @@ impl<'a> ReadingWriter<'a> {
     /// Adds a value.
     #[inline]
     pub fn value(&mut self, key: &ValueKey, value: WireValue<'_>, quality: Quality, flags: Flags) {
-        if let WireValue::Double(double) = value
-            && quality == Quality::Good
-            && flags.0 == 0
-        {
-            self.out.extend_from_slice(&key.double);
-            self.out.extend_from_slice(&double.to_le_bytes());
-            self.out.extend_from_slice(&GOOD);
-            return;
+        if quality != Quality::Good || flags.0 != 0 || usize::from(key.length) > SHORT_BYTES {
+            return self.any_value(key, value, quality, flags);
         }
-        if let WireValue::Text(text) = value
-            && quality == Quality::Good
-            && flags.0 == 0
-            && key.name.len() + text.len() < SHORT_TEXT_MAX
-        {
-            // Lengths of one byte each: tag, length and name; tag, length and text; quality.
-            let body = (key.name.len() + 2 + text.len() + GOOD.len()) as u8;
-            self.out.extend_from_slice(&[7 << 3 | LENGTH, body]);
-            self.out.extend_from_slice(&key.name);
-            self.out.extend_from_slice(&[5 << 3 | LENGTH, text.len() as u8]);
-            self.out.extend_from_slice(text.as_bytes());
-            self.out.extend_from_slice(&GOOD);
-            return;
+        // The common ones are made in one piece and appended at once; all lengths are single bytes.
+        let mut bytes = [0; 2 * SHORT_BYTES];
+        bytes[..SHORT_BYTES].copy_from_slice(&key.short);
+        let mut at = usize::from(key.length);
+        match value {
+            WireValue::Double(double) => {
+                bytes[at] = 4 << 3 | FIXED64;
+                bytes[at + 1..at + 9].copy_from_slice(&double.to_le_bytes());
+                at += 9;
+            }
+            WireValue::Int(int) => {
+                bytes[at] = 3 << 3 | VARINT;
+                at = put_varint(zigzag(int), &mut bytes, at + 1);
+            }
+            WireValue::Date(date) => {
+                bytes[at] = 7 << 3 | VARINT;
+                at = put_varint(date as u64, &mut bytes, at + 1);
+            }
+            WireValue::Bool(truth) => {
+                bytes[at..at + 2].copy_from_slice(&[2 << 3 | VARINT, u8::from(truth)]);
+                at += 2;
+            }
+            WireValue::Text(text) if text.len() < SHORT_TEXT_MAX => {
+                bytes[at..at + 2].copy_from_slice(&[5 << 3 | LENGTH, text.len() as u8]);
+                at += 2;
+                bytes[1] = (at - 2 + text.len() + GOOD.len()) as u8;
+                append_first(&bytes, at, self.out);
+                self.out.extend_from_slice(text.as_bytes());
+                self.out.extend_from_slice(&GOOD);
+                return;
+            }
+            WireValue::Text(_) | WireValue::Json(_) => {
+                return self.any_value(key, value, quality, flags);
+            }
         }
-        self.any_value(key, value, quality, flags);
+        bytes[at..at + GOOD.len()].copy_from_slice(&GOOD);
+        at += GOOD.len();
+        bytes[1] = (at - 2) as u8;
+        append_first(&bytes, at, self.out);
     }
 
     fn any_value(&mut self, key: &ValueKey, value: WireValue<'_>, quality: Quality, flags: Flags) {
@@ -298,8 +328,10 @@ impl<'a> ReadingWriter<'a> {
     }
 }
 
-/// Name and text together below which all lengths have one byte.
-const SHORT_TEXT_MAX: usize = 0x80 - 4;
+/// Tag, length and name up to so many bytes are copied as a piece of this size: faster than to look at their length.
+const SHORT_BYTES: usize = 32;
+/// Length below which a text leaves the length of its value one byte.
+const SHORT_TEXT_MAX: usize = 0x80 - SHORT_BYTES - 2 - GOOD.len();
 /// The quality of most values.
 const GOOD: [u8; 2] = [8 << 3 | VARINT, quality_to_wire(Quality::Good) as u8];
 
@@ -307,8 +339,9 @@ const GOOD: [u8; 2] = [8 << 3 | VARINT, quality_to_wire(Quality::Good) as u8];
 #[derive(Clone, Debug, Default)]
 pub struct ValueKey {
     name: Box<[u8]>,
-    /// All of a good number without flags that stands before the number.
-    double: Box<[u8]>,
+    /// Tag, room for the length of the value, and the name, if they fit; and their length.
+    short: [u8; SHORT_BYTES],
+    length: u8,
 }
 
 impl ValueKey {
@@ -317,13 +350,22 @@ impl ValueKey {
     pub fn new(identifier: &str) -> Self {
         let mut name = Vec::new();
         write_text(1, identifier, &mut name);
-        let mut double = vec![7 << 3 | LENGTH];
-        let number = value_length(WireValue::Double(0.0), Flags::default());
-        write_varint((name.len() + number) as u64, &mut double);
-        double.extend_from_slice(&name);
-        double.push(4 << 3 | FIXED64);
-        Self { name: name.into(), double: double.into() }
+        let mut short = [0; SHORT_BYTES];
+        short[0] = 7 << 3 | LENGTH;
+        if let Some(room) = short.get_mut(2..2 + name.len()) {
+            room.copy_from_slice(&name);
+        }
+        let length = (2 + name.len()).min(usize::from(u8::MAX)) as u8;
+        Self { name: name.into(), short, length }
     }
+}
+
+/// Appends the first bytes of a piece that is copied as a whole.
+#[inline]
+fn append_first<const N: usize>(piece: &[u8; N], count: usize, out: &mut Vec<u8>) {
+    let end = out.len() + count.min(N);
+    out.extend_from_slice(piece);
+    out.truncate(end);
 }
 
 /// Bytes of a value without its name.
@@ -355,6 +397,21 @@ const fn zigzag(value: i64) -> u64 {
 
 const fn varint_length(value: u64) -> usize {
     (63 - (value | 1).leading_zeros() as usize) / 7 + 1
+}
+
+/// Most bytes of a varint.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// Puts a varint at `at`, where there is room, and says where it ends.
+#[inline]
+fn put_varint<const N: usize>(mut value: u64, bytes: &mut [u8; N], mut at: usize) -> usize {
+    while value >= 0x80 {
+        bytes[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    bytes[at] = value as u8;
+    at + 1
 }
 
 fn write_varint(mut value: u64, out: &mut Vec<u8>) {

@@ -14,7 +14,7 @@ mod handle;
 pub mod metrics;
 mod outputs;
 mod partition;
-pub mod readings;
+pub use yiwang_proto::readings;
 pub mod trace;
 mod work;
 

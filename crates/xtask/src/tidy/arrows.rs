@@ -46,7 +46,7 @@ const PURE: [&str; 13] = [
     "serde",
     "serde-saphyr",
     "serde_json",
-    "sonic-rs",
+    "simdutf8",
     "thiserror",
     "xxhash-rust",
 ];

@@ -25,9 +25,12 @@ const EXPONENT_MAX: i32 = 4_000;
 #[inline]
 pub(crate) fn exact_f64(mantissa: u64, exponent: i32) -> Option<f64> {
     let power = EXACT.get(exponent.unsigned_abs() as usize)?;
-    let digits = mantissa as f64;
-    let value = if exponent < 0 { digits / power } else { digits * power };
-    (mantissa <= 1 << 53).then_some(value)
+    if mantissa > 1 << 53 {
+        return None;
+    }
+    // A signed integer becomes a double in one instruction.
+    let digits = mantissa.cast_signed() as f64;
+    Some(if exponent < 0 { digits / power } else { digits * power })
 }
 
 impl Decimal {

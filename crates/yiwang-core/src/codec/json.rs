@@ -44,27 +44,27 @@ impl Text<'_> {
     /// Whether it is this name, however it is written.
     #[inline]
     pub(crate) fn is(self, name: &str) -> bool {
-        if self.escaped { self.to_vec() == name.as_bytes() } else { self.raw == name }
+        if self.escaped { self.resolved() == name } else { self.raw == name }
     }
 
     #[cold]
-    fn to_vec(self) -> Vec<u8> {
-        let mut text = Vec::new();
+    fn resolved(self) -> String {
+        let mut text = String::new();
         self.append_to(&mut text);
         text
     }
 
     /// Number of bytes with its escapes resolved.
     pub(crate) fn len(self) -> usize {
-        if self.escaped { self.to_vec().len() } else { self.raw.len() }
+        if self.escaped { self.resolved().len() } else { self.raw.len() }
     }
 
     /// Appends the text with its escapes resolved.
-    pub(crate) fn append_to(self, out: &mut Vec<u8>) {
+    pub(crate) fn append_to(self, out: &mut String) {
         if self.escaped {
-            unescape(self.raw.as_bytes(), out);
+            unescape(self.raw, out);
         } else {
-            out.extend_from_slice(self.raw.as_bytes());
+            out.push_str(self.raw);
         }
     }
 }
@@ -92,12 +92,12 @@ pub(crate) const STOPS: [bool; 256] = {
 impl<'a> Cursor<'a> {
     /// At the first byte of a payload, which must be UTF-8.
     pub(crate) fn new(payload: &'a [u8]) -> Result<Self, Break> {
-        match std::str::from_utf8(payload) {
-            Ok(text) => Ok(Self::over(text)),
-            Err(error) => {
-                Err(Break::Syntax { at: error.valid_up_to() as u32, expected: "UTF-8 text" })
-            }
+        if let Ok(text) = simdutf8::basic::from_utf8(payload) {
+            return Ok(Self::over(text));
         }
+        // The slower way says where.
+        let at = std::str::from_utf8(payload).map_or_else(|e| e.valid_up_to(), str::len);
+        Err(Break::Syntax { at: at as u32, expected: "UTF-8 text" })
     }
 
     /// At the first byte of a text.
@@ -117,7 +117,7 @@ impl<'a> Cursor<'a> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// A second cursor at an earlier offset.
+    /// A second cursor at another offset.
     #[inline]
     pub(crate) fn back_at(&self, start: usize) -> Self {
         Self { text: self.text, at: start }
@@ -196,39 +196,16 @@ impl<'a> Cursor<'a> {
         matches
     }
 
-    /// What was not read yet.
+    /// The whole text.
     #[inline]
-    pub(crate) fn rest_bytes(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    /// Takes so many bytes that are whole characters.
-    #[inline]
-    pub(crate) fn take_text(&mut self, count: usize) -> Option<&'a str> {
-        let text = self.text.get(self.at..self.at + count)?;
-        self.at += count;
-        Some(text)
-    }
-
-    /// Passes over bytes that were looked at in the rest.
-    #[inline]
-    pub(crate) fn pass(&mut self, count: usize) {
-        self.at += count;
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
     }
 
     /// Whether everything was read, to the last byte.
     #[inline]
     pub(crate) fn is_at_end(&self) -> bool {
         self.at == self.text.len()
-    }
-
-    /// Takes exactly these bytes where they stand next.
-    #[inline]
-    pub(crate) fn takes(&mut self, bytes: &str) -> bool {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let matches = rest.starts_with(bytes.as_bytes());
-        self.at += if matches { bytes.len() } else { 0 };
-        matches
     }
 
     /// A string; the quote stands next.
@@ -417,26 +394,26 @@ fn unicode(bytes: &[u8], at: usize) -> Option<(char, usize)> {
 }
 
 /// Resolves verified escapes.
-fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+fn unescape(raw: &str, out: &mut String) {
     let mut rest = raw;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        out.extend_from_slice(&rest[..at]);
-        let escape = rest.get(at + 1).copied().unwrap_or(b'\\');
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        let escape = rest.as_bytes().get(at + 1).copied().unwrap_or(b'\\');
         let mut read = 2;
-        match escape {
-            b'b' => out.push(8),
-            b'f' => out.push(12),
-            b'n' => out.push(b'\n'),
-            b'r' => out.push(b'\r'),
-            b't' => out.push(b'\t'),
+        out.push(match escape {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
             b'u' => {
-                let (character, length) = unicode(rest, at).unwrap_or(('\u{fffd}', 6));
+                let (character, length) = unicode(rest.as_bytes(), at).unwrap_or(('\u{fffd}', 6));
                 read = length;
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                character
             }
-            other => out.push(other),
-        }
+            other => char::from(other),
+        });
         rest = rest.get(at + read..).unwrap_or_default();
     }
-    out.extend_from_slice(rest);
+    out.push_str(rest);
 }

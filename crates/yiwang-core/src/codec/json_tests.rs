@@ -130,10 +130,10 @@ fn values() -> impl Strategy<Value = Value> {
 /// Reads a value with the cursor's own parts.
 fn rebuild(cursor: &mut Cursor<'_>) -> Result<Value, Break> {
     let text = |text: super::json::Text<'_>| {
-        let mut bytes = Vec::new();
-        text.append_to(&mut bytes);
-        assert_eq!(bytes.len(), text.len());
-        String::from_utf8(bytes).unwrap()
+        let mut resolved = String::new();
+        text.append_to(&mut resolved);
+        assert_eq!(resolved.len(), text.len());
+        resolved
     };
     Ok(match cursor.peek() {
         b'{' => {

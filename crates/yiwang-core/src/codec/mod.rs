@@ -26,6 +26,7 @@ mod shape_tests;
 pub mod sparkplug;
 mod typed;
 pub(crate) mod value;
+mod words;
 
 use crate::record::{BodyKind, Millis, QuarantineReason};
 use crate::sample::{Samples, Span};

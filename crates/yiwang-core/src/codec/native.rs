@@ -394,7 +394,7 @@ fn reserved(key: Text<'_>) -> Option<usize> {
 }
 
 /// Copies a text into an arena.
-pub(crate) fn append(text: Text<'_>, out: &mut Vec<u8>) -> Span {
+pub(crate) fn append(text: Text<'_>, out: &mut String) -> Span {
     let start = out.len();
     text.append_to(out);
     Span { start: start as u32, len: (out.len() - start) as u32 }

@@ -249,7 +249,7 @@ impl Pack {
         let text = &mut self.texts.text;
         let start = text.len();
         product.append_to(text);
-        text.push(b'/');
+        text.push('/');
         name.append_to(text);
         let span = Span { start: start as u32, len: (text.len() - start) as u32 };
         topic::parse_device_key(self.texts.text_at(span)).is_ok().then_some(span)

@@ -6,11 +6,12 @@
 
 use super::Fields;
 use super::decimal::{Decimal, exact_f64};
-use super::json::{Break, Cursor, STOPS, STRING_BYTES_MAX};
+use super::json::{Break, Cursor, STRING_BYTES_MAX};
 use super::mapped::Target;
 use super::native::ID_CHARS_MAX;
 use super::plan::{Bits, Plan};
 use super::value::{Convert, read};
+use super::words::{Literal, digits, stop};
 use crate::sample::{Span, Value};
 use crate::thing::DataType;
 use crate::validate::{Intake, Tag, VALUES_MAX, word_index};
@@ -43,7 +44,7 @@ impl<'c> Conversions<'c> {
 pub(crate) struct Shape {
     steps: Vec<Step>,
     /// What stands behind the last value.
-    end: Box<str>,
+    end: Literal,
     /// The properties that it names.
     seen: Bits,
     /// ms in one unit of the body's time.
@@ -53,7 +54,7 @@ pub(crate) struct Shape {
 #[derive(Clone, Debug, PartialEq)]
 struct Step {
     /// What stands before the value; the opening quote of a text is part of it.
-    before: Box<str>,
+    before: Literal,
     kind: Kind,
     field: Option<Target>,
     property: Option<u16>,
@@ -109,7 +110,7 @@ pub(crate) fn read_any(
     conversions: Conversions<'_>,
 ) -> Option<Fields> {
     for shape in shapes {
-        let fields = shape.read(&mut cursor.clone(), intake, conversions);
+        let fields = shape.read(cursor, intake, conversions);
         if fields.is_some() {
             return fields;
         }
@@ -151,69 +152,79 @@ impl Shape {
             let text = body.get(leaf.start..leaf.end)?;
             let kind = kind_of(text, leaf, plan, conversions)?;
             let quote = usize::from(kind.is_quoted());
-            let before = body.get(at..leaf.start + quote)?.into();
+            let before = Literal::new(body.get(at..leaf.start + quote)?);
             at = leaf.end - quote;
             if let Some(property) = leaf.property {
                 seen[usize::from(property) / 64] |= 1 << (property % 64);
             }
             steps.push(Step { before, kind, field: leaf.field, property: leaf.property });
         }
-        let end = body.get(at..)?.into();
+        let end = Literal::new(body.get(at..)?);
         (steps.len() <= VALUES_MAX).then_some(Self { steps, end, seen, time_unit })
     }
 
     /// Reads a body that looks like this; `None` for any other, which leaves the intake in disorder.
     pub(crate) fn read(
         &self,
-        cursor: &mut Cursor<'_>,
+        cursor: &Cursor<'_>,
         intake: &mut Intake<'_>,
         conversions: Conversions<'_>,
     ) -> Option<Fields> {
+        let (text, mut at) = (cursor.text(), cursor.at());
+        let bytes = text.as_bytes();
         let mut fields = Fields::default();
         intake.begin();
         intake.see_all(self.seen);
         for step in &self.steps {
-            if !cursor.takes(&step.before) {
-                return None;
-            }
-            match step.kind {
-                Kind::Double(shift) | Kind::QuotedDouble(shift) => {
-                    let number = Plain::read(cursor)?;
-                    let value = number.double(shift)?;
-                    self.number(step, number, &mut fields)?;
-                    take(intake, step, Value::Float(value));
+            at = step.before.end_in(bytes, at)?;
+            let value = match step.kind {
+                kind @ (Kind::Double(_) | Kind::QuotedDouble(_) | Kind::Int | Kind::Date) => {
+                    let number = Plain::read(bytes, &mut at)?;
+                    if let Some(field) = step.field {
+                        self.tell(field, number.integer()?, &mut fields)?;
+                    }
+                    match kind {
+                        Kind::Double(shift) | Kind::QuotedDouble(shift) => {
+                            Value::Float(number.double(shift)?)
+                        }
+                        Kind::Date => Value::Date(number.integer()?),
+                        _ => Value::Int(number.integer()?),
+                    }
                 }
-                Kind::Int | Kind::Date => {
-                    let number = Plain::read(cursor)?;
-                    self.number(step, number, &mut fields)?;
-                    let value = number.integer()?;
-                    let is_date = step.kind == Kind::Date;
-                    take(
-                        intake,
-                        step,
-                        if is_date { Value::Date(value) } else { Value::Int(value) },
-                    );
+                Kind::Text => {
+                    let text = plain_text(text, &mut at)?;
+                    if step.property.is_none() && step.field.is_none() {
+                        continue;
+                    }
+                    Value::Text(step.text(text, intake, &mut fields)?)
                 }
                 Kind::Bool => {
-                    let value = cursor.takes("true");
-                    if !value && !cursor.takes("false") {
+                    let rest = bytes.get(at..)?;
+                    let value = rest.starts_with(b"true");
+                    if !value && !rest.starts_with(b"false") {
                         return None;
                     }
-                    take(intake, step, Value::Bool(value));
+                    at += if value { 4 } else { 5 };
+                    Value::Bool(value)
                 }
-                Kind::Text => text(cursor, intake, step, &mut fields)?,
                 Kind::Word => {
-                    let word = plain_text(cursor)?;
+                    let word = plain_text(text, &mut at)?;
                     let plan = intake.plan;
                     let check = plan.checks.get(usize::from(step.property?))?;
-                    take(intake, step, Value::Enum(word_index(check, word)?));
+                    Value::Enum(word_index(check, word)?)
                 }
                 Kind::Any(depth) => {
-                    any(cursor, intake, step.property?, conversions, depth).ok()?;
+                    let mut cursor = cursor.back_at(at);
+                    any(&mut cursor, intake, step.property?, conversions, depth).ok()?;
+                    at = cursor.at();
+                    continue;
                 }
+            };
+            if let Some(property) = step.property {
+                intake.take(property, value, Tag::default());
             }
         }
-        if !cursor.takes(&self.end) || !cursor.is_at_end() {
+        if self.end.end_in(bytes, at)? != bytes.len() {
             return None;
         }
         let required = intake.policy.strict || !intake.is_empty_group();
@@ -222,10 +233,7 @@ impl Shape {
     }
 
     /// What a number says of the message.
-    #[inline]
-    fn number(&self, step: &Step, number: Plain, fields: &mut Fields) -> Option<()> {
-        let Some(field) = step.field else { return Some(()) };
-        let value = number.integer()?;
+    fn tell(&self, field: Target, value: i64, fields: &mut Fields) -> Option<()> {
         match field {
             Target::Time => fields.ts = Some(value.checked_mul(self.time_unit)?),
             Target::Boot => fields.boot = Some(u64::try_from(value).ok()?),
@@ -233,6 +241,31 @@ impl Shape {
             Target::Id | Target::Device | Target::Property(_) => return None,
         }
         Some(())
+    }
+}
+
+impl Step {
+    /// Keeps a text, and what it says of the message.
+    #[inline]
+    fn text(&self, text: &str, intake: &mut Intake<'_>, fields: &mut Fields) -> Option<Span> {
+        let span = intake.out.push_text(text);
+        match self.field {
+            None => {}
+            Some(Target::Device) => fields.device = some(span),
+            // Longer ones are counted in characters, which is rare.
+            Some(Target::Id) if text.len() <= ID_CHARS_MAX => fields.id = some(span),
+            Some(_) => return None,
+        }
+        if let Some(property) = self.property {
+            let plan = intake.plan;
+            let DataType::Text { bytes_max } = plan.checks.get(usize::from(property))?.data else {
+                return None;
+            };
+            if span.len > bytes_max {
+                return None;
+            }
+        }
+        Some(span)
     }
 }
 
@@ -286,44 +319,6 @@ fn shift_of(convert: &Convert) -> Option<i32> {
     }
 }
 
-#[inline]
-fn take(intake: &mut Intake<'_>, step: &Step, value: Value) {
-    if let Some(property) = step.property {
-        intake.take(property, value, Tag::default());
-    }
-}
-
-fn text(
-    cursor: &mut Cursor<'_>,
-    intake: &mut Intake<'_>,
-    step: &Step,
-    fields: &mut Fields,
-) -> Option<()> {
-    let text = plain_text(cursor)?;
-    if step.property.is_none() && step.field.is_none() {
-        return Some(());
-    }
-    let span = intake.out.push_text(text);
-    match step.field {
-        None => {}
-        Some(Target::Device) => fields.device = some(span),
-        // Longer ones are counted in characters, which is rare.
-        Some(Target::Id) if text.len() <= ID_CHARS_MAX => fields.id = some(span),
-        Some(_) => return None,
-    }
-    if let Some(property) = step.property {
-        let plan = intake.plan;
-        let DataType::Text { bytes_max } = plan.checks.get(usize::from(property))?.data else {
-            return None;
-        };
-        if span.len > bytes_max {
-            return None;
-        }
-        intake.take(property, Value::Text(span), Tag::default());
-    }
-    Some(())
-}
-
 fn some(span: Span) -> Option<Span> {
     (span.len > 0).then_some(span)
 }
@@ -342,42 +337,40 @@ fn any(
 }
 
 /// A text without escapes up to its closing quote, which stays.
-#[inline]
-fn plain_text<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
-    let bytes = cursor.rest_bytes();
-    let end = bytes.iter().position(|byte| STOPS[usize::from(*byte)])?;
-    if bytes[end] != b'"' || end > STRING_BYTES_MAX {
+#[inline(always)]
+fn plain_text<'a>(text: &'a str, at: &mut usize) -> Option<&'a str> {
+    let (end, stop) = stop(text.as_bytes(), *at)?;
+    if stop != b'"' || end - *at > STRING_BYTES_MAX {
         return None;
     }
-    cursor.take_text(end)
+    let start = std::mem::replace(at, end);
+    text.get(start..end)
 }
 
 impl Plain {
-    #[inline]
-    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let bytes = cursor.rest_bytes();
-        let negative = bytes.first() == Some(&b'-');
-        let start = usize::from(negative);
-        let (mut at, mut mantissa) = (start, 0_u64);
-        digits(bytes, &mut at, &mut mantissa);
-        let whole = at - start;
+    #[inline(always)]
+    fn read(bytes: &[u8], at: &mut usize) -> Option<Self> {
+        let negative = bytes.get(*at) == Some(&b'-');
+        let start = *at + usize::from(negative);
+        let mut mantissa = 0_u64;
+        let mut end = digits(bytes, start, &mut mantissa);
+        let whole = end - start;
         let leading_zero = whole > 1 && bytes.get(start) == Some(&b'0');
         let mut decimals = 0;
-        if bytes.get(at) == Some(&b'.') {
-            at += 1;
-            let point = at;
-            digits(bytes, &mut at, &mut mantissa);
-            decimals = at - point;
+        if bytes.get(end) == Some(&b'.') {
+            let point = end + 1;
+            end = digits(bytes, point, &mut mantissa);
+            decimals = end - point;
             if decimals == 0 {
                 return None;
             }
         }
-        let exponent = matches!(bytes.get(at), Some(b'e' | b'E'));
+        let exponent = matches!(bytes.get(end), Some(b'e' | b'E'));
         let minus_zero = negative && mantissa == 0;
         if whole == 0 || whole + decimals > DIGITS_MAX || leading_zero || exponent || minus_zero {
             return None;
         }
-        cursor.pass(at);
+        *at = end;
         Some(Self { mantissa, negative, decimals: decimals as i32 })
     }
 
@@ -391,18 +384,5 @@ impl Plain {
     fn integer(self) -> Option<i64> {
         let value = i64::try_from(self.mantissa).ok().filter(|_| self.decimals == 0)?;
         Some(if self.negative { -value } else { value })
-    }
-}
-
-/// Takes digits; the value wraps beyond what is read here.
-#[inline]
-fn digits(bytes: &[u8], at: &mut usize, value: &mut u64) {
-    while let Some(byte) = bytes.get(*at) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return;
-        }
-        *value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        *at += 1;
     }
 }

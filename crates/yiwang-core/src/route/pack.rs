@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::shared::{Routed, Shared};
 use super::state::{PartitionState, Workspace};
-use super::step::{About, bar, by_place, quarantine, raw_id};
+use super::step::{About, Unnamed, bar, by_place, quarantine, raw_id};
 use super::{Fate, Place, Quarantined, Reading, Sink};
 use crate::codec::MessageId;
 use crate::codec::pack::{Envelope, Item, PATH, Pack};
@@ -33,17 +33,17 @@ impl PartitionState {
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Option<Fate> {
-        let unnamed = by_place(place);
         match raw.kind {
             BodyKind::Other if raw.path == PATH => {}
             BodyKind::Raw if routed.product.is_sparkplug() => {
-                return Some(self.route_sparkplug(shared, unnamed, (raw, routed), work, sink));
+                work.id = by_place(place);
+                return Some(self.route_sparkplug(shared, work.id, (raw, routed), work, sink));
             }
             _ => return None,
         }
         // Decoding an item uses the rest of the working memory, and throws it away after a panic.
         let mut pack = std::mem::take(&mut work.pack);
-        let fate = self.route_pack(shared, unnamed, (raw, routed), &mut pack, work, sink);
+        let fate = self.route_pack(shared, place, (raw, routed), &mut pack, work, sink);
         work.pack = pack;
         Some(fate)
     }
@@ -51,7 +51,7 @@ impl PartitionState {
     fn route_pack(
         &mut self,
         shared: &Shared,
-        unnamed: Id,
+        place: Place,
         (raw, routed): (&Raw<'_>, &Routed<'_>),
         pack: &mut Pack,
         work: &mut Workspace,
@@ -66,7 +66,7 @@ impl PartitionState {
         };
         let unread = Envelope { identity: MessageId::Place, backfill: false };
         let Envelope { identity, backfill } = *read.as_ref().unwrap_or(&unread);
-        let id = raw_id(raw, identity, unnamed, &pack.texts);
+        let id = raw_id(raw, identity, Unnamed::At(place), &pack.texts);
         work.id = id;
         let at = self.place_of(routed);
         if let Some(fate) = self.recognise(at, raw, identity, id, backfill) {
@@ -132,7 +132,7 @@ impl PartitionState {
         if let Some(fate) = bar(&routed, &about, rows) {
             return fate;
         }
-        self.route_known(&routed, &child, unnamed, work, rows)
+        self.route_known(&routed, &child, Unnamed::As(unnamed), work, rows)
     }
 }
 

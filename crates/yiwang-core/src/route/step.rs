@@ -91,20 +91,24 @@ impl PartitionState {
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
-        let unnamed = by_place(place);
-        work.id = unnamed;
-        let unknown = About { raw, id: unnamed, product: None };
+        let mut unknown = || {
+            work.id = by_place(place);
+            About { raw, id: work.id, product: None }
+        };
         let Some(no) = prepared.device else {
             let detail = "device is not registered";
-            return quarantine(&unknown, QuarantineReason::UnknownDevice, detail, sink);
+            return quarantine(&unknown(), QuarantineReason::UnknownDevice, detail, sink);
         };
         let Some(routed) = shared.device(no) else {
             let detail = "product of the device is not loaded";
-            return quarantine(&unknown, QuarantineReason::NoProductVersion, detail, sink);
+            return quarantine(&unknown(), QuarantineReason::NoProductVersion, detail, sink);
         };
-        if let Some(fate) = bar(&routed, &unknown, sink) {
+        if !routed.device.lifecycle.is_active()
+            && let Some(fate) = bar(&routed, &unknown(), sink)
+        {
             return fate;
         }
+        let unnamed = Unnamed::At(place);
         if let Some(decoded) = prepared.decoded {
             work.swap_arena(prepared.at);
             return self.route_decoded(&routed, (raw, unnamed), decoded, work, sink);
@@ -122,7 +126,7 @@ impl PartitionState {
         &mut self,
         routed: &Routed<'_>,
         raw: &Raw<'_>,
-        unnamed: Id,
+        unnamed: Unnamed,
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
@@ -135,7 +139,7 @@ impl PartitionState {
     fn route_decoded(
         &mut self,
         routed: &Routed<'_>,
-        (raw, unnamed): (&Raw<'_>, Id),
+        (raw, unnamed): (&Raw<'_>, Unnamed),
         decoded: Decoded,
         work: &mut Workspace,
         sink: &mut dyn Sink,
@@ -153,7 +157,7 @@ impl PartitionState {
         let about = About { raw, id, product: Some(routed.product) };
         match decoded {
             Err(fault) => quarantine(&about, fault.reason, &fault.detail, sink),
-            Ok(header) => match names_another(raw, &header, &work.samples) {
+            Ok(header) => match names_another(routed, raw, &header, &work.samples) {
                 Some(detail) => {
                     quarantine(&about, QuarantineReason::IdentityMismatch, &detail, sink)
                 }
@@ -260,6 +264,24 @@ impl PartitionState {
     }
 }
 
+/// What names a message that has no id of its own.
+#[derive(Clone, Copy)]
+pub(super) enum Unnamed {
+    /// Where it lies; its id is made when it is needed.
+    At(Place),
+    /// This id.
+    As(Id),
+}
+
+impl Unnamed {
+    fn id(self) -> Id {
+        match self {
+            Self::At(place) => by_place(place),
+            Self::As(id) => id,
+        }
+    }
+}
+
 /// The fate of what a device says that may not speak.
 pub(super) fn bar(routed: &Routed<'_>, about: &About<'_>, sink: &mut dyn Sink) -> Option<Fate> {
     match routed.device.lifecycle {
@@ -329,18 +351,33 @@ pub(super) fn by_place(place: Place) -> Id {
     ids::raw_by_place(place.epoch, place.partition, place.seq)
 }
 
-pub(super) fn raw_id(raw: &Raw<'_>, identity: MessageId, unnamed: Id, samples: &Samples) -> Id {
+pub(super) fn raw_id(
+    raw: &Raw<'_>,
+    identity: MessageId,
+    unnamed: Unnamed,
+    samples: &Samples,
+) -> Id {
     match identity {
         MessageId::Sequence { boot, seq } => ids::raw_by_sequence(raw.device, boot, seq),
         MessageId::Text(span) => ids::raw_by_message_id(raw.device, samples.text_at(span)),
         MessageId::Content { ts } => ids::raw_by_content(raw.device, ts, raw.payload),
-        MessageId::Place => unnamed,
+        MessageId::Place => unnamed.id(),
     }
 }
 
 /// The detail of a payload that names another device than the one it came from.
-fn names_another(raw: &Raw<'_>, header: &Header, samples: &Samples) -> Option<String> {
+fn names_another(
+    routed: &Routed<'_>,
+    raw: &Raw<'_>,
+    header: &Header,
+    samples: &Samples,
+) -> Option<String> {
     let named = samples.text_at(header.device?);
+    let key = raw.device.as_bytes();
+    let usual = key.strip_suffix(named.as_bytes()).and_then(|rest| rest.strip_suffix(b"/"));
+    if usual == Some(routed.product.key.as_bytes()) {
+        return None;
+    }
     let name = raw.device.split_once('/').map_or(raw.device, |(_, name)| name);
     (named != name && named != raw.device)
         .then(|| format!("payload names device {named}, expected {name}"))
@@ -394,10 +431,10 @@ pub(super) fn emit(
 fn frame(routed: &Routed<'_>, id: Id, rule: &str, received_at: Millis) -> Signal {
     let device = routed.device;
     Signal {
-        source: format!("device/{}", device.key),
-        event_id: id.to_string(),
+        source: ["device/", &device.key].concat(),
+        event_id: id.to_hex(),
         kind: SignalKind::Event,
-        alarm_key: format!("{}/{rule}", device.key),
+        alarm_key: [&device.key, "/", rule].concat(),
         category: String::new(),
         severity: crate::record::AlarmSeverity::Info,
         time: 0,

@@ -7,6 +7,7 @@ use super::machine::Moment;
 use super::memory::Slot;
 use super::model::{PropertyKind, PropertyModel};
 use crate::record::{Millis, SignalKind};
+use crate::short::Short;
 
 /// Most properties named in one text.
 const NAMED_MAX: usize = 3;
@@ -59,6 +60,9 @@ fn value(text: &mut String, slot: &Slot, property: &PropertyModel) {
 
 /// At most three decimals, no trailing zeros.
 fn short(value: f64) -> String {
+    if let Some(decimal) = Short::of(value).filter(|decimal| decimal.decimals() <= 3) {
+        return decimal.to_string();
+    }
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -51,7 +51,7 @@ impl DeviceRules {
     pub fn standings(&self, cx: &Context<'_>) -> Vec<Standing> {
         let standing = |(number, rule): (usize, &Rule)| {
             let entry = self.entries.iter().find(|entry| usize::from(entry.rule) == number);
-            let moment = Moment { cx: *cx, rule, memory: &self.memory, t: self.newest.t };
+            let moment = Moment { cx, rule, memory: &self.memory, t: self.newest.t };
             let known = |program: &Program| match program.run(&moment.inputs()) {
                 1.0 => Some(true),
                 0.0 => Some(false),

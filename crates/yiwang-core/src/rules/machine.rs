@@ -13,7 +13,7 @@ use crate::thing::{Flap, Hold, MissingPolicy};
 
 /// A moment at which a rule is judged: inputs as they are then.
 pub(super) struct Moment<'a> {
-    pub cx: Context<'a>,
+    pub cx: &'a Context<'a>,
     pub rule: &'a Rule,
     pub memory: &'a Memory,
     /// Device time.

@@ -57,11 +57,11 @@ pub fn number(value: Value) -> Option<f64> {
 #[inline]
 fn each(rules: &RuleSet, values: &[Sampled], mut take: impl FnMut(usize, f64)) -> u128 {
     let mut touched = 0_u128;
-    for sampled in values.iter().filter(|sampled| is_valid(sampled)) {
+    for sampled in values {
+        // Most values are read by no rule.
         let PropertyRef::Known(property) = sampled.property else { continue };
-        let (Some(slot), Some(value)) = (rules.slot_of(property), number(sampled.value)) else {
-            continue;
-        };
+        let Some(slot) = rules.slot_of(property).filter(|_| sampled.counts()) else { continue };
+        let Some(value) = number(sampled.value) else { continue };
         if touched & (1 << slot) == 0 {
             touched |= 1 << slot;
             take(slot, value);

@@ -75,20 +75,31 @@ pub struct Program {
 
 impl Program {
     /// Whether the condition is certainly true.
+    #[inline]
     #[must_use]
     pub fn is_true(&self, inputs: &Inputs<'_>) -> bool {
         self.run(inputs) == 1.0
     }
 
     /// Whether the condition is certainly false.
+    #[inline]
     #[must_use]
     pub fn is_false(&self, inputs: &Inputs<'_>) -> bool {
         self.run(inputs) == 0.0
     }
 
     /// The value; NaN is UNKNOWN.
+    #[inline]
     #[must_use]
     pub fn run(&self, inputs: &Inputs<'_>) -> f64 {
+        // Most conditions are one comparison, which needs no stack.
+        if let [Op::PropertyCompare { slot, compare, with }] = *self.ops {
+            return compared(compare, inputs.property(slot), with);
+        }
+        self.run_all(inputs)
+    }
+
+    fn run_all(&self, inputs: &Inputs<'_>) -> f64 {
         let mut stack = [UNKNOWN; STACK_MAX];
         // One above the top. Compilation proved 0 < top ≤ STACK_MAX; the masks spare the bounds checks.
         let mut top = 0_usize;

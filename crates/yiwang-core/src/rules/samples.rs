@@ -6,7 +6,7 @@
 use super::Context;
 use super::machine::Moment;
 use super::memory::{Memory, is_valid};
-use super::state::{DeviceRules, Emitted, Entry, Mark, Phase};
+use super::state::{DeviceRules, Emitted, Entry, Mark, Phase, insert};
 use crate::record::Millis;
 use crate::sample::Sampled;
 use crate::thing::Hold;
@@ -81,7 +81,7 @@ impl DeviceRules {
             if rule.mask & touched == 0 && rule.absent().is_none() {
                 continue;
             }
-            let moment = Moment { cx: *cx, rule, memory: &self.memory, t: mark.t };
+            let moment = Moment { cx, rule, memory: &self.memory, t: mark.t };
             let holds = moment.holds();
             stepped.alarming |= holds && moment.is_open();
             let known = self.entries.get(at).is_some_and(|entry| usize::from(entry.rule) == index);
@@ -89,7 +89,11 @@ impl DeviceRules {
                 if !holds {
                     continue;
                 }
-                self.entries.insert(at, Entry::new(index as u16, rule.steps.len(), rule.base));
+                insert(
+                    &mut self.entries,
+                    at,
+                    Entry::new(index as u16, rule.steps.len(), rule.base),
+                );
             }
             stepped.changed = true;
             if let Some(entry) = self.entries.get_mut(at) {
@@ -111,7 +115,7 @@ impl DeviceRules {
             if rule.mask & touched == 0 {
                 continue;
             }
-            let moment = Moment { cx: *cx, rule, memory: &memory, t: sample.mark.t };
+            let moment = Moment { cx, rule, memory: &memory, t: sample.mark.t };
             alarming |= moment.holds() && moment.is_open();
             if !rule.raises_late || rule.hold != Hold::None {
                 continue;
@@ -119,7 +123,7 @@ impl DeviceRules {
             let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);
             if self.entries.get(at).is_none_or(|entry| usize::from(entry.rule) != index) {
                 let entry = Entry::new(index as u16, rule.steps.len(), rule.base);
-                self.entries.insert(at, entry);
+                insert(&mut self.entries, at, entry);
             }
             if let Some(entry) = self.entries.get_mut(at) {
                 debug_assert!(entry.phase != Phase::Pending, "no hold, so never pending");

@@ -237,6 +237,12 @@ impl Entry {
     }
 }
 
+/// Puts in an entry. Room is made for this one alone: most devices never have a second.
+pub(super) fn insert(entries: &mut Vec<Entry>, at: usize, entry: Entry) {
+    entries.reserve_exact(1);
+    entries.insert(at, entry);
+}
+
 /// The rules of one device.
 #[derive(Clone, Debug)]
 pub struct DeviceRules {

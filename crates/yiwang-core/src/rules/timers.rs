@@ -5,7 +5,7 @@
 //! way is not overtaken.
 
 use super::machine::{Moment, clear_hold};
-use super::state::{Cause, DeviceRules, Emitted, Entry, Mark, Phase, StepState};
+use super::state::{Cause, DeviceRules, Emitted, Entry, Mark, Phase, StepState, insert};
 use super::{Condition, Context, GRACE_MS, Rule};
 use crate::ids;
 use crate::record::Millis;
@@ -82,7 +82,7 @@ impl DeviceRules {
                 return;
             }
             let Some(entry) = self.entries.get_mut(at) else { return };
-            let moment = Moment { cx: *cx, rule, memory: &self.memory, t: due };
+            let moment = Moment { cx, rule, memory: &self.memory, t: due };
             moment.timer(entry, timer, out);
             if entry.is_blank() {
                 self.entries.remove(at);
@@ -127,11 +127,11 @@ impl DeviceRules {
             }
             if !known {
                 let entry = Entry::new(index as u16, rule.steps.len(), rule.base);
-                self.entries.insert(at, entry);
+                insert(&mut self.entries, at, entry);
             }
             let Some(entry) = self.entries.get_mut(at) else { continue };
             let edge = self.newest.t.saturating_add(ms);
-            let moment = Moment { cx: *cx, rule, memory: &self.memory, t: edge };
+            let moment = Moment { cx, rule, memory: &self.memory, t: edge };
             moment.raise(entry, edge, edge, (self.newest, self.newest.born(edge)), out);
         }
         self.find_next(cx);
@@ -145,7 +145,7 @@ impl DeviceRules {
         let t = self.newest.t.max(now.saturating_sub(self.lag));
         for entry in &mut self.entries {
             let Some(rule) = cx.rules.rules.get(usize::from(entry.rule)) else { continue };
-            Moment { cx: *cx, rule, memory: &self.memory, t }.release(entry, out);
+            Moment { cx, rule, memory: &self.memory, t }.release(entry, out);
         }
     }
 

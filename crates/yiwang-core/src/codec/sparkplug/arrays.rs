@@ -1,13 +1,13 @@
 //! Arrays of Sparkplug: little-endian numbers, bits or texts in one piece of bytes, written as JSON.
 
-use std::io::Write as _;
+use std::fmt::Write as _;
 
 use super::payload::Datatype;
 
 /// Appends the array as JSON; `None` if the bytes are none of this type, with nothing appended.
-pub(super) fn append_json(datatype: Datatype, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn append_json(datatype: Datatype, bytes: &[u8], out: &mut String) -> Option<()> {
     let mark = out.len();
-    out.push(b'[');
+    out.push('[');
     let written = match datatype.0 {
         22 => numbers(bytes, |item: [u8; 1], out| whole(i8::from_le_bytes(item), out), out),
         23 => numbers(bytes, |item: [u8; 2], out| whole(i16::from_le_bytes(item), out), out),
@@ -30,38 +30,38 @@ pub(super) fn append_json(datatype: Datatype, bytes: &[u8], out: &mut Vec<u8>) -
         return None;
     }
     // Every item left a comma behind it.
-    if out.last() == Some(&b',') {
+    if out.ends_with(',') {
         out.pop();
     }
-    out.push(b']');
+    out.push(']');
     Some(())
 }
 
-fn whole(value: impl itoa::Integer, out: &mut Vec<u8>) -> Option<()> {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+fn whole(value: impl itoa::Integer, out: &mut String) -> Option<()> {
+    out.push_str(itoa::Buffer::new().format(value));
     Some(())
 }
 
 /// JSON has no word for what is no number.
-fn real(value: f64, out: &mut Vec<u8>) -> Option<()> {
+fn real(value: f64, out: &mut String) -> Option<()> {
     value.is_finite().then(|| write!(out, "{value}").ok())?
 }
 
 fn numbers<const N: usize>(
     bytes: &[u8],
-    write: impl Fn([u8; N], &mut Vec<u8>) -> Option<()>,
-    out: &mut Vec<u8>,
+    write: impl Fn([u8; N], &mut String) -> Option<()>,
+    out: &mut String,
 ) -> Option<()> {
     let (items, rest) = bytes.as_chunks::<N>();
     for item in items {
         write(*item, out)?;
-        out.push(b',');
+        out.push(',');
     }
     rest.is_empty().then_some(())
 }
 
 /// A count of four bytes, then the bits, the highest of a byte first.
-fn truths(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn truths(bytes: &[u8], out: &mut String) -> Option<()> {
     let (count, bits) = bytes.split_first_chunk::<4>()?;
     let count = u32::from_le_bytes(*count) as usize;
     if bits.len() != count.div_ceil(8) {
@@ -69,20 +69,20 @@ fn truths(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
     for index in 0..count {
         let truth = bits[index / 8] & 0x80 >> (index % 8) != 0;
-        out.extend_from_slice(if truth { b"true," } else { b"false," });
+        out.push_str(if truth { "true," } else { "false," });
     }
     Some(())
 }
 
 /// Texts, each with a zero behind it.
-fn texts(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn texts(bytes: &[u8], out: &mut String) -> Option<()> {
     let Some((last, bytes)) = bytes.split_last() else { return Some(()) };
     if *last != 0 {
         return None;
     }
     for text in bytes.split(|byte| *byte == 0) {
-        serde_json::to_writer(&mut *out, std::str::from_utf8(text).ok()?).ok()?;
-        out.push(b',');
+        out.push_str(&serde_json::to_string(std::str::from_utf8(text).ok()?).ok()?);
+        out.push(',');
     }
     Some(())
 }
@@ -92,9 +92,8 @@ mod tests {
     use super::*;
 
     fn json(datatype: u8, bytes: &[u8]) -> Option<String> {
-        let mut out = b"x".to_vec();
-        let written = append_json(Datatype(datatype), bytes, &mut out);
-        let text = String::from_utf8(out).unwrap();
+        let mut text = "x".to_owned();
+        let written = append_json(Datatype(datatype), bytes, &mut text);
         assert!(written.is_some() || text == "x");
         written.map(|()| text[1..].to_owned())
     }

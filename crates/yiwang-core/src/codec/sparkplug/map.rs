@@ -195,9 +195,8 @@ fn json(datatype: Datatype, carried: Carried<'_>) -> String {
         Carried::Bool(value) => Some(value.to_string()),
         Carried::Text(text) => Some(serde_json::Value::from(text).to_string()),
         Carried::Bytes(bytes) => {
-            let mut text = Vec::new();
-            let array = append_json(datatype, bytes, &mut text);
-            array.and_then(|()| String::from_utf8(text).ok())
+            let mut text = String::new();
+            append_json(datatype, bytes, &mut text).map(|()| text)
         }
         Carried::None | Carried::Other => None,
     };

@@ -9,6 +9,7 @@ use yiwang_core::record::Signal;
 use yiwang_core::registry::DeviceNo;
 use yiwang_core::route::{Quarantined, Reading, Sink};
 use yiwang_core::sample::{PropertyRef, Sampled, Value};
+use yiwang_core::short::Short;
 use yiwang_core::thing::Product;
 use yiwang_proto::wire::{DeviceText, touch};
 use yiwang_router::readings::{Names, version};
@@ -191,7 +192,7 @@ impl Pieces {
 /// JSON lines.
 struct Json {
     /// `"name":` with a comma before it, by property.
-    names: Vec<Box<[u8]>>,
+    names: Vec<Name>,
     /// The cells of each device with their names, and the end of the object.
     devices: Pieces,
 }
@@ -218,7 +219,7 @@ impl Json {
             devices.end();
         }
         let properties = product.properties.iter();
-        let names = properties.map(|property| name(&property.identifier)).collect();
+        let names = properties.map(|property| Name::new(name(&property.identifier))).collect();
         Self { names, devices }
     }
 
@@ -227,7 +228,7 @@ impl Json {
         for sampled in reading.values {
             match sampled.property {
                 PropertyRef::Known(property) if reading.event.is_none() => {
-                    out.extend_from_slice(&self.names[usize::from(property)]);
+                    self.names[usize::from(property)].append_to(out);
                 }
                 _ => {
                     out.push(b',');
@@ -243,6 +244,37 @@ impl Json {
     }
 }
 
+/// A member's name as it is written. Most fit into a piece that is copied as a whole, which is faster than to look at its
+/// length first.
+struct Name {
+    short: [u8; NAME_BYTES],
+    whole: Box<[u8]>,
+}
+
+/// Bytes of such a piece.
+const NAME_BYTES: usize = 32;
+
+impl Name {
+    fn new(whole: Box<[u8]>) -> Self {
+        let mut short = [0; NAME_BYTES];
+        if let Some(room) = short.get_mut(..whole.len()) {
+            room.copy_from_slice(&whole);
+        }
+        Self { short, whole }
+    }
+
+    #[inline]
+    fn append_to(&self, out: &mut Vec<u8>) {
+        if self.whole.len() > NAME_BYTES {
+            return out.extend_from_slice(&self.whole);
+        }
+        let end = out.len() + self.whole.len();
+        out.extend_from_slice(&self.short);
+        out.truncate(end);
+    }
+}
+
+#[inline]
 fn json_value(reading: &Reading<'_>, sampled: &Sampled, out: &mut Vec<u8>) {
     match sampled.value {
         Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -250,18 +282,34 @@ fn json_value(reading: &Reading<'_>, sampled: &Sampled, out: &mut Vec<u8>) {
         Value::Int(number) | Value::Date(number) => {
             out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         }
-        Value::Float(number) => {
-            out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
-        }
+        Value::Float(number) => json_number(number, out),
         Value::Enum(_) => json_text(reading.word(sampled).unwrap_or_default(), out),
         Value::Text(span) => json_text(reading.samples.text_at(span), out),
         Value::Json(span) => out.extend_from_slice(reading.samples.text_at(span).as_bytes()),
     }
 }
 
+/// A number as JSON, with a point; most have few digits.
+#[inline]
+fn json_number(number: f64, out: &mut Vec<u8>) {
+    // Smaller ones may be written with an exponent.
+    const LEAST: f64 = 1e-3;
+    match Short::of(number).filter(|_| number == 0.0 || number.abs() >= LEAST) {
+        Some(short) => {
+            out.extend_from_slice(short.text().bytes());
+            if short.decimals() == 0 {
+                out.extend_from_slice(b".0");
+            }
+        }
+        None => out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes()),
+    }
+}
+
 /// A text as JSON; most need no escape.
 fn json_text(text: &str, out: &mut Vec<u8>) {
-    let plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    // No branch in the loop: it is faster than to stop at the first that needs one.
+    let escape = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    let plain = !text.bytes().fold(false, |any, byte| any | escape(byte));
     if plain {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
@@ -277,7 +325,6 @@ struct Protobuf {
     names: Names,
     /// What is the same for all readings of a device.
     devices: Pieces,
-    record: Vec<u8>,
 }
 
 impl Protobuf {
@@ -302,19 +349,45 @@ impl Protobuf {
             text.encode(&mut devices.bytes);
             devices.end();
         }
-        Self { names: Names::default(), devices, record: Vec::new() }
+        Self { names: Names::default(), devices }
     }
 
     fn write(&mut self, reading: &Reading<'_>, out: &mut Vec<u8>) {
-        self.record.clear();
         let device = self.devices.at(reading.device_no.0 as usize);
-        self.names.encode(reading, device, &mut self.record);
-        let mut length = self.record.len();
+        // Most lengths have two bytes; where it is another number, the record is moved.
+        let start = out.len();
+        out.extend_from_slice(&[0; 2]);
+        self.names.encode(reading, device, out);
+        let mut length = out.len() - start - 2;
+        if let 0x80..0x4000 = length {
+            out[start..start + 2].copy_from_slice(&[length as u8 | 0x80, (length >> 7) as u8]);
+            return;
+        }
+        let mut bytes = Vec::new();
         while length >= 0x80 {
-            out.push(length as u8 | 0x80);
+            bytes.push(length as u8 | 0x80);
             length >>= 7;
         }
-        out.push(length as u8);
-        out.extend_from_slice(&self.record);
+        bytes.push(length as u8);
+        out.splice(start..start + 2, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_of_the_general_way() {
+        let mut seed = 1_u64;
+        for _ in 0..100_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let digits = f64::from((seed >> 32) as i32);
+            let number = digits / 10_f64.powi((seed >> 27 & 15) as i32);
+            let mut written = Vec::new();
+            json_number(number, &mut written);
+            let expected = zmij::Buffer::new().format_finite(number).to_owned();
+            assert_eq!(String::from_utf8(written).unwrap(), expected);
+        }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns the encoded names of properties; what is the same for all readings of a device comes in encoded.
 
+use crate::wire::{ReadingHead, ReadingWriter, ValueKey, WireValue};
 use yiwang_core::route::Reading;
 use yiwang_core::sample::{PropertyRef, Sampled, Value};
 use yiwang_core::thing::Product;
-use yiwang_proto::wire::{ReadingHead, ReadingWriter, ValueKey, WireValue};
 
 /// The encoded names of properties, by product number and property; made when a product is first heard.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Names {
 
     /// Appends the protobuf of a reading; `device` are the bytes of its [`DeviceFields`].
     ///
-    /// [`DeviceFields`]: yiwang_proto::wire::DeviceFields
+    /// [`DeviceFields`]: crate::wire::DeviceFields
     pub fn encode(&mut self, reading: &Reading<'_>, device: &[u8], out: &mut Vec<u8>) {
         let product = usize::from(reading.device.product);
         if self.0.len() <= product {
@@ -60,6 +60,7 @@ pub fn version(product: &Product) -> String {
     format!("{}@{}", product.key, product.version)
 }
 
+#[inline]
 fn value_of<'a>(reading: &Reading<'a>, sampled: &Sampled) -> WireValue<'a> {
     match sampled.value {
         Value::Bool(value) => WireValue::Bool(value),
