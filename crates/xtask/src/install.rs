@@ -91,6 +91,31 @@ pub fn build_cargo_deny(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join("bin/cargo-deny"))
 }
 
+/// The program `valgrind`.
+///
+/// # Errors
+/// If it is missing and cannot be installed.
+pub fn valgrind(root: &Path) -> anyhow::Result<()> {
+    if shell::answers("valgrind", &["--version"]) { Ok(()) } else { apt(root, &["valgrind"]) }
+}
+
+/// The programs `perf` and, in the folder that is given, those of `inferno`, built into the cache if need be.
+///
+/// # Errors
+/// If one is missing and cannot be had.
+pub fn flamegraph(root: &Path) -> anyhow::Result<PathBuf> {
+    if !shell::answers("perf", &["--version"]) {
+        apt(root, &["linux-perf"])?;
+    }
+    let folder = shell::cache().join("inferno");
+    if !shell::answers(folder.join("bin/inferno-flamegraph"), &["--version"]) {
+        let mut install = shell::cargo(root);
+        install.args(["install", "--locked", "inferno", "--root"]).arg(&folder);
+        shell::run(&mut install)?;
+    }
+    Ok(folder.join("bin"))
+}
+
 /// Clients and checkers that tests run beside the services, as environment variables.
 ///
 /// # Errors

@@ -8,8 +8,10 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod devices;
 mod district;
+mod flamegraph;
 mod fuzz;
 mod install;
+mod instructions;
 mod proto;
 mod services;
 mod shell;
@@ -47,6 +49,20 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Count the instructions that a message costs on the hot path, and compare with benches/instructions.txt.
+    Instructions {
+        /// Write what was counted into the file.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Draw where the time of the hot path goes; needs perf, builds inferno once.
+    Flamegraph {
+        /// Kind of message, as in benches/instructions.txt.
+        payload: String,
+        /// Where to write the picture.
+        #[arg(long, default_value = "flamegraph.svg")]
+        out: PathBuf,
+    },
     /// Feed readers with made inputs, guided by coverage; what was found is kept in the cache for the next time.
     Fuzz(fuzz::Options),
     /// Make config/devices/demo.csv anew, one device for each asset.
@@ -83,6 +99,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Deny => test::deny_all(&root),
         Command::Services { verb, names } => services::run(&root, verb, &names),
         Command::Bench { name, arguments } => bench::run(&root, &name, &arguments),
+        Command::Instructions { write } => instructions::run(&root, write),
+        Command::Flamegraph { payload, out } => flamegraph::run(&root, &payload, &out),
         Command::Fuzz(options) => fuzz::run(&root, &options),
         Command::Devices { check } => devices::run(&root, check),
         Command::Proto => proto::write(&root),

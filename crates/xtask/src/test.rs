@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use crate::services::Services;
-use crate::{install, shell, tidy};
+use crate::{install, instructions, shell, tidy};
 
 /// How much to test.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -59,6 +59,9 @@ pub fn run(root: &Path, options: Options) -> anyhow::Result<()> {
     }
     step("build", || build(root, features))?;
     step("documents", || documents(root))?;
+    if !options.quick {
+        step("instructions", || instructions::run(root, false))?;
+    }
     let summary = step("tests", || tests(root, features, &surroundings))?;
     drop(services);
     println!("\n{}", summary.lines.join("\n"));

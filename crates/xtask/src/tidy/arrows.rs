@@ -32,7 +32,8 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Packages that are no part of the hub and may use all of it; nothing may use them.
-const WORKSHOP: [&str; 4] = ["xtask", "yiwang-benches", "yiwang-fuzz", "yiwang-tests"];
+const WORKSHOP: [&str; 5] =
+    ["xtask", "yiwang-benches", "yiwang-fuzz", "yiwang-hotpath", "yiwang-tests"];
 
 /// All that the core may use from outside: small, pure, without I/O, clock, randomness, tasks or logging.
 const PURE: [&str; 13] = [
