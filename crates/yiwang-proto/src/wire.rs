@@ -9,6 +9,7 @@ use yiwang_core::record::{BodyKind, Lane, Millis, Raw};
 use yiwang_core::sample::{Flags, Quality};
 
 use crate::convert::{Malformed, kind_to_wire, lane_to_wire};
+pub use crate::readings::touch;
 
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
@@ -175,15 +176,6 @@ impl DeviceText<'_> {
 /// Bytes of a field of this length with its tag; none where it is empty.
 fn field_length(length: usize) -> usize {
     if length == 0 { 0 } else { 1 + varint_length(length as u64) + length }
-}
-
-/// Reads every line of a piece of memory, so that it is at hand when it is used; the answer says nothing.
-#[must_use]
-pub fn touch(piece: &[u8]) -> usize {
-    /// Bytes that the processor fetches at a time.
-    const LINE: usize = 64;
-    let lines = piece.iter().step_by(LINE).fold(0, |all, byte| all ^ usize::from(*byte));
-    lines ^ piece.last().map_or(0, |byte| usize::from(*byte))
 }
 
 /// The value of a property as it is written.
@@ -477,7 +469,13 @@ impl<'a> Fields<'a> {
         Some(Some((number, field)))
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        // Most have one byte.
+        if let [first @ 0..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Some(u64::from(*first));
+        }
         let mut value = 0_u64;
         for (index, &byte) in self.0.iter().enumerate().take(10) {
             if index == 9 && byte > 1 {

@@ -105,6 +105,11 @@ impl PartitionState {
         }
     }
 
+    /// So many devices are likely to be heard: their states take one piece of memory from the start.
+    pub fn reserve(&mut self, devices: usize) {
+        self.devices.reserve_exact(devices);
+    }
+
     /// Row R of the ledger.
     #[must_use]
     pub fn counters(&self) -> &RouteCounters {

@@ -43,6 +43,7 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
     let shared = shared.ok_or_else(|| Failure::Config(list(&problems)))?;
     let mut outputs = Outputs::open(args, &product, &table)?;
     let mut state = PartitionState::new(&shared);
+    state.reserve(table.len());
     let mut work = Workspace::default();
     let mut lines = Lines::new(std::io::stdin().lock());
     let mut seq = 0;

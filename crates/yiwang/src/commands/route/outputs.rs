@@ -174,6 +174,12 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// With room for the cells of a table and so many bytes more for each device.
+    fn for_rows(table: &Table, bytes_each: usize) -> Self {
+        let bytes = table.bytes() + table.len() * bytes_each;
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(table.len()) }
+    }
+
     fn end(&mut self) {
         self.ends.push(self.bytes.len());
     }
@@ -206,7 +212,7 @@ impl Json {
             name.into_boxed_slice()
         };
         let columns: Vec<_> = table.columns.iter().map(|column| name(column)).collect();
-        let mut devices = Pieces::default();
+        let mut devices = Pieces::for_rows(table, columns.iter().map(|name| name.len() + 2).sum());
         for row in table.rows() {
             for ((column, numeric), cell) in columns.iter().zip(&table.numeric).zip(row) {
                 devices.bytes.extend_from_slice(column);
@@ -330,7 +336,7 @@ struct Protobuf {
 impl Protobuf {
     fn new(product: &Product, table: &Table) -> Self {
         let product_version = version(product);
-        let mut devices = Pieces::default();
+        let (mut devices, mut fixed) = (Pieces::default(), Vec::new());
         let (mut key, mut labels) = (String::new(), Vec::new());
         for row in table.rows() {
             labels.clear();
@@ -346,6 +352,11 @@ impl Protobuf {
                 labels: labels.get(1..).unwrap_or_default(),
                 ..DeviceText::default()
             };
+            if fixed.is_empty() {
+                // What is not of the cells is as long for all devices.
+                text.encode(&mut fixed);
+                devices = Pieces::for_rows(table, fixed.len());
+            }
             text.encode(&mut devices.bytes);
             devices.end();
         }

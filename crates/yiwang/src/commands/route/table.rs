@@ -53,12 +53,26 @@ impl Table {
             }
             table.order.push(table.order.len() as u32);
         }
-        let mut order = std::mem::take(&mut table.order);
-        order.sort_unstable_by(|a, b| table.cell(*a, 0).cmp(table.cell(*b, 0)));
+        // Most names differ in their first bytes, which lie beside each other here.
+        let rows = std::mem::take(&mut table.order).into_iter();
+        let mut order: Vec<_> = rows.map(|row| (first_bytes(table.cell(row, 0)), row)).collect();
+        order.sort_unstable_by(|(a, row), (b, other)| {
+            a.cmp(b).then_with(|| table.cell(*row, 0).cmp(table.cell(*other, 0)))
+        });
         if order.is_empty() {
             table.numeric.fill(false);
         }
-        Ok(Self { order, ..table })
+        Ok(Self { order: order.into_iter().map(|(_, row)| row).collect(), ..table })
+    }
+
+    /// Number of devices.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Bytes of all cells.
+    pub fn bytes(&self) -> usize {
+        self.cells.len()
     }
 
     fn cell(&self, row: u32, column: usize) -> &str {
@@ -77,6 +91,14 @@ impl Table {
         let columns = self.columns.len();
         self.order.iter().map(move |row| (0..columns).map(|column| self.cell(*row, column)))
     }
+}
+
+/// The first bytes of a name, so that smaller ones are of names that come before.
+fn first_bytes(name: &str) -> u128 {
+    let mut bytes = [0; 16];
+    let count = name.len().min(bytes.len());
+    bytes[..count].copy_from_slice(&name.as_bytes()[..count]);
+    u128::from_be_bytes(bytes)
 }
 
 /// As JSON writes it: no leading zero, no sign but minus, no more digits than every reader takes.
@@ -102,6 +124,15 @@ mod tests {
         assert_eq!(table.names().collect::<Vec<_>>(), ["a", "b"]);
         let first: Vec<_> = table.rows().next().into_iter().flatten().collect();
         assert_eq!(first, ["a", "x,y", "-1", "1"]);
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_bytes() {
+        let mut names = ["a", "a\u{1}", "ab", "", "0123456789abcdef", "0123456789abcdefg", "水"];
+        let lines: Vec<String> = names.iter().map(|name| format!("\"{name}\",x\n")).collect();
+        let table = Table::read(format!("id,town\n{}", lines.concat()).as_bytes()).unwrap();
+        names.sort_unstable();
+        assert_eq!(table.names().collect::<Vec<_>>(), names);
     }
 
     #[test]
