@@ -123,20 +123,20 @@ fn stages(c: &mut Criterion) {
     for payload in &PAYLOADS {
         let fleet = Fleet::new(payload, ROUNDS).unwrap_or_else(|e| panic!("{}: {e}", payload.name));
         let mut group = c.benchmark_group(payload.name);
+        let raws: Vec<Raw<'_>> = (0..fleet.len()).map(|number| raw(&fleet, number)).collect();
         stage(&mut group, &fleet, "read", |number| {
             black_box(fleet.input(number));
         });
         stage(&mut group, &fleet, "look-up", |number| {
-            black_box(fleet.shared.registry().device(raw(&fleet, number).device));
+            black_box(fleet.shared.registry().device(raws[number].device));
         });
         stage(&mut group, &fleet, "ids", |number| {
-            let raw = raw(&fleet, number);
-            let id = ids::raw_by_sequence(raw.device, 1, number as u64);
+            let id = ids::raw_by_sequence(raws[number].device, 1, number as u64);
             black_box(ids::output(id, 0));
         });
         // What Sparkplug says is known to its session alone, which lives in the step.
         if payload.name != "sparkplug" {
-            by_values(&mut group, &fleet);
+            by_values(&mut group, &fleet, &raws);
         }
         step(&mut group, &fleet, payload);
         group.finish();
@@ -144,12 +144,12 @@ fn stages(c: &mut Criterion) {
 }
 
 /// Stages that need no state but values.
-fn by_values(group: &mut BenchmarkGroup<'_, WallTime>, fleet: &Fleet) {
+fn by_values(group: &mut BenchmarkGroup<'_, WallTime>, fleet: &Fleet, raws: &[Raw<'_>]) {
     let registry = fleet.shared.registry();
     let product = &registry.products[0];
     let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
     stage(group, fleet, "decode", |number| {
-        let decoded = product.decode(&message(&raw(fleet, number)), &mut scratch, &mut samples);
+        let decoded = product.decode(&message(&raws[number]), &mut scratch, &mut samples);
         assert!(decoded.is_ok(), "the message fits the product");
     });
     let rules = &fleet.shared.rules()[0];
