@@ -11,4 +11,5 @@ pub mod mqtt;
 pub mod report;
 pub mod route;
 pub mod scale;
+pub mod subscribe;
 pub mod telemetry;

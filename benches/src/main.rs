@@ -5,27 +5,35 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 use yiwang_benches::report::Line;
-use yiwang_benches::{dispatch, end_to_end, log_append, mqtt, route, scale};
+use yiwang_benches::{dispatch, end_to_end, log_append, mqtt, route, scale, subscribe};
 
 /// As the program itself has it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NAMES: &str = "log-append, mqtt-durable-qos1, end-to-end, dispatch-sqlite, dispatch-postgres, \
-    route-json, route-ceiling, router-workers, route-scale";
+    route-json, route-ceiling, router-workers, route-scale, \
+    mqtt-subscribe-route";
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    if name == subscribe::COUNT {
+        let counted = subscribe::count(&arguments.collect::<Vec<_>>());
+        return counted.map_or_else(|error| failed(&name, &error), |()| ExitCode::SUCCESS);
+    }
     match run(&name) {
         Ok(line) => {
             println!("{}", line.to_json(&name));
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("benchmark {name} failed: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&name, &error),
     }
+}
+
+fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
+    eprintln!("benchmark {name} failed: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn run(name: &str) -> anyhow::Result<Line> {
@@ -37,6 +45,7 @@ fn run(name: &str) -> anyhow::Result<Line> {
         "route-ceiling" => with_program().and_then(|()| route::run_ceiling()),
         "router-workers" => with_program().and_then(|()| scale::run_workers()),
         "route-scale" => with_program().and_then(|()| scale::run_scale()),
+        "mqtt-subscribe-route" => with_program().and_then(|()| subscribe::run()),
         "mqtt-durable-qos1" => with_program().and_then(|()| mqtt::run()),
         "end-to-end" => with_program().and_then(|()| end_to_end::run()),
         _ => bail!("no benchmark is called \"{name}\"; there are: {NAMES}"),

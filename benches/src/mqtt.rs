@@ -134,13 +134,13 @@ fn load(
 }
 
 /// A Mosquitto without persistence; it ends with this.
-struct Mosquitto {
+pub(crate) struct Mosquitto {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Mosquitto {
-    fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
         let port = free_ports(1)[0];
         let path = folder.join("mosquitto.conf");
         let mut file = std::fs::File::create(&path)?;

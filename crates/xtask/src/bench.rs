@@ -9,7 +9,7 @@ use crate::services::Services;
 use crate::{install, shell};
 
 /// The benchmarks and the services that each needs.
-const BENCHES: [(&str, &[&str]); 9] = [
+const BENCHES: [(&str, &[&str]); 10] = [
     ("mqtt-durable-qos1", &["mosquitto"]),
     ("end-to-end", &[]),
     ("log-append", &[]),
@@ -17,6 +17,7 @@ const BENCHES: [(&str, &[&str]); 9] = [
     ("dispatch-postgres", &["postgres"]),
     ("route-json", &[]),
     ("route-ceiling", &[]),
+    ("mqtt-subscribe-route", &["mosquitto"]),
     ("router-workers", &[]),
     ("route-scale", &[]),
 ];

@@ -115,6 +115,7 @@ impl Plan {
         let faults =
             Faults { rebalance_ratio: [0.0, 0.005, 0.03][rng.random_range(0..3)], ..faults };
         let router = Config {
+            workers: 2,
             batch: BatchLimit { records_max: rng.random_range(1..40), bytes_max: 1 << 20 },
             in_flight_max: rng.random_range(1..6),
             snapshot_every: Duration::from_secs(rng.random_range(1..60)),
