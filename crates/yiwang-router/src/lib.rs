@@ -50,8 +50,10 @@ pub struct Config {
     pub in_flight_max: usize,
     /// Longest time between two snapshots of a partition.
     pub snapshot_every: Duration,
-    /// Most records between two snapshots of a partition: what a restart replays.
+    /// Most records between two snapshots of a partition: what a restart replays. More where devices are many.
     pub snapshot_records_max: u64,
+    /// So many records for each device that a snapshot has to name: what one costs stays a share of the whole.
+    pub snapshot_records_per_device: u64,
     /// CloudEvents headers on outputs, for other readers of a Kafka log.
     pub cloud_events: bool,
 }
@@ -64,6 +66,7 @@ impl Default for Config {
             in_flight_max: 64,
             snapshot_every: Duration::from_secs(20),
             snapshot_records_max: 500_000,
+            snapshot_records_per_device: 8,
             cloud_events: false,
         }
     }

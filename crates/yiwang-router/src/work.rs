@@ -155,7 +155,9 @@ impl Worker {
                 return Ok(false);
             }
         }
-        let due = partition.records_since_snapshot >= self.config.snapshot_records_max
+        let devices = partition.state.devices_heard() as u64;
+        let share = devices.saturating_mul(self.config.snapshot_records_per_device);
+        let due = partition.records_since_snapshot >= self.config.snapshot_records_max.max(share)
             || partition.snapshot_at.elapsed() >= self.config.snapshot_every;
         if due {
             let generation = partition.snapshot(end);

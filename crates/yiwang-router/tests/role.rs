@@ -76,6 +76,7 @@ fn config() -> Config {
         in_flight_max: 4,
         snapshot_every: Duration::from_hours(1),
         snapshot_records_max: 300,
+        snapshot_records_per_device: 4,
         cloud_events: false,
     }
 }

@@ -125,6 +125,7 @@ pub struct Store {
 pub struct Router {
     pub workers: usize,
     pub snapshot_records: u64,
+    pub snapshot_records_per_device: u64,
     pub snapshot_seconds: u64,
     pub batch_records_max: usize,
     pub batch_bytes_max: usize,

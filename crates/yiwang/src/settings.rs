@@ -206,6 +206,7 @@ pub fn router(config: &Config) -> yiwang_router::Config {
         in_flight_max: raw.inflight_batches_max,
         snapshot_every: Duration::from_secs(raw.snapshot_seconds),
         snapshot_records_max: raw.snapshot_records,
+        snapshot_records_per_device: raw.snapshot_records_per_device,
         cloud_events: config.raw.log.kind == LogKind::Kafka,
     }
 }

@@ -110,6 +110,12 @@ impl PartitionState {
         self.devices.reserve_exact(devices);
     }
 
+    /// Devices of which something is remembered: what a snapshot names.
+    #[must_use]
+    pub fn devices_heard(&self) -> usize {
+        self.devices.len()
+    }
+
     /// Row R of the ledger.
     #[must_use]
     pub fn counters(&self) -> &RouteCounters {
