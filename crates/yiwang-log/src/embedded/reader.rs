@@ -202,7 +202,9 @@ fn read_chunks(
     }
     let mut tail = Tail::default();
     let mut bytes = 0;
-    for guard in keyspace.range(from..keys::chunk_end(partition)) {
+    // The engine shows a group a moment before the writer does: HEAD does not know it yet, nor does the tail.
+    let shown = shared.lock_tail(shared.layout.slot(topic, partition)).next;
+    for guard in keyspace.range(from..keys::chunk_from(partition, shown)) {
         let (key, value) = guard.into_inner().map_err(engine(&format!("read topic {name}")))?;
         let Some(chunk) = handles.chunk(name, &key, Bytes::from(value))? else {
             let known = shared.lock_tail(shared.layout.slot(topic, partition)).first;
@@ -233,4 +235,37 @@ fn read_chunks(
         }
     }
     Ok(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+    use super::*;
+    use crate::batch::{Batch, Route};
+    use crate::embedded::EmbeddedConfig;
+    use crate::topic::TopicSpec;
+
+    #[tokio::test]
+    async fn what_the_writer_has_not_shown_is_not_read_from_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = vec![TopicSpec::stream("raw", 1, &[])];
+        let log = Embedded::open(EmbeddedConfig::new(dir.path()), topics).unwrap();
+        for _ in 0..3 {
+            let mut batch = Batch::new();
+            batch.push(TopicId(0), Route::Partition(0), b"k", &[], b"v");
+            log.append(batch).await.unwrap().safe().await.unwrap();
+        }
+        let read = |seq| {
+            let handles = log.shared.engine().unwrap();
+            read_chunks(&log.shared, &handles, (TopicId(0), 0), seq, usize::MAX).unwrap()
+        };
+        assert_eq!(read(0).next, 3);
+        // As it is between the commit of a group and its publication.
+        log.shared.lock_tail(0).next = 2;
+        assert_eq!(read(0).next, 2);
+        assert_eq!(read(1).chunks.len(), 1);
+        log.shared.lock_tail(0).next = 3;
+        log.close().await.unwrap();
+    }
 }
