@@ -119,13 +119,13 @@ impl Plan {
         Ok(hub)
     }
 
-    fn command(&self, ports: Ports, role: Option<usize>) -> Command {
+    fn command(&self, ports: Ports, http: SocketAddr, role: Option<usize>) -> Command {
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(&self.config).arg("--data").arg(&self.data);
         let mut set = vec![
             format!("intake.listen.address=127.0.0.1:{}", ports.mqtt),
             format!("centre.listen=127.0.0.1:{}", ports.grpc),
-            format!("http.listen=127.0.0.1:{}", ports.http[role.unwrap_or(0)]),
+            format!("http.listen={http}"),
         ];
         if let Mode::Distributed { kafka, postgres, topic_prefix } = &self.mode {
             set.push("log.kind=kafka".to_owned());
@@ -176,6 +176,13 @@ impl Hub {
         own.or(self.processes.first()).expect("a process is running").child.id()
     }
 
+    /// Names of the running processes of routers; one of all roles is one.
+    #[must_use]
+    pub fn routers(&self) -> Vec<&'static str> {
+        let routes = |role: &&str| role.starts_with("router") || *role == "all";
+        self.processes.iter().map(|process| process.role).filter(routes).collect()
+    }
+
     /// The data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
@@ -195,21 +202,41 @@ impl Hub {
             if self.processes.iter().any(|process| process.role == role) {
                 continue;
             }
-            let log = File::options()
-                .create(true)
-                .append(true)
-                .open(self.log_path(role))
-                .map_err(|error| format!("failed to open the log of {role}: {error}"))?;
-            let child = self
-                .plan
-                .command(self.ports, distributed.then_some(index))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn()
-                .map_err(|error| format!("failed to start {}: {error}", binary().display()))?;
-            self.processes.push(Process { role, child, http: loopback(self.ports.http[index]) });
+            let address = loopback(self.ports.http[index]);
+            self.spawn(role, distributed.then_some(index), address)?;
         }
+        Ok(())
+    }
+
+    /// Starts one more router of a distributed hub under a name of its own, by which the other calls know it.
+    ///
+    /// # Errors
+    /// If the process cannot be started.
+    pub fn join_router(&mut self, name: &'static str) -> Result<(), String> {
+        let router = ROLES.iter().position(|role| *role == "router");
+        self.spawn(name, router, loopback(free_ports(1)[0]))
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        role: Option<usize>,
+        http: SocketAddr,
+    ) -> Result<(), String> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path(name))
+            .map_err(|error| format!("failed to open the log of {name}: {error}"))?;
+        let child = self
+            .plan
+            .command(self.ports, http, role)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("failed to start {}: {error}", binary().display()))?;
+        self.processes.push(Process { role: name, child, http });
         Ok(())
     }
 
@@ -307,7 +334,7 @@ impl Hub {
     /// # Errors
     /// The program's words when it fails.
     pub fn cli(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut plain = self.plan.command(self.ports, None);
+        let mut plain = self.plan.command(self.ports, loopback(self.ports.http[0]), None);
         let mut command = Command::new(binary());
         command.args(arguments).args(plain.get_args().skip(1));
         plain.env_clear();

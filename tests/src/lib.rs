@@ -7,4 +7,5 @@ pub mod desk;
 pub mod hub;
 pub mod mqtt;
 pub mod proxy;
+pub mod settle;
 pub mod wait;

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use yiwang_core::ledger::Counters;
+use yiwang_core::record::Millis;
 use yiwang_core::route::RouteCounters;
 use yiwang_log::Log;
 
 use crate::forward::Forwarded;
-use crate::{Bundle, Error};
+use crate::{Bundle, Error, metrics};
 
 /// Where each partition stands; written once a batch.
 #[derive(Debug, Default)]
@@ -23,6 +24,22 @@ pub(crate) struct Row {
     pub next: u64,
     /// End of the log when the partition was assigned.
     pub target: u64,
+    /// Newest time of reception among the records routed so far.
+    pub clock: Option<Millis>,
+}
+
+impl Row {
+    fn unread(&self, head: u64) -> u64 {
+        head.saturating_sub(self.next)
+    }
+
+    /// Records not routed yet, and the most that the oldest of them can have waited: it came after the newest routed
+    /// one. Ticks come every second, so that is no more than a second too much.
+    fn lag(&self, head: u64, now: Millis) -> (u64, Millis) {
+        let records = self.unread(head);
+        let waiting = self.clock.filter(|_| records > 0);
+        (records, waiting.map_or(0, |clock| (now - clock).max(0)))
+    }
 }
 
 impl Progress {
@@ -40,7 +57,10 @@ impl Progress {
     }
 
     pub(crate) fn remove(&self, partition: u16) {
-        self.with(|rows| rows.remove(&partition));
+        self.with(|rows| {
+            rows.remove(&partition);
+            metrics::record_gone(partition);
+        });
     }
 }
 
@@ -83,13 +103,63 @@ impl Handle {
     /// # Errors
     /// The log cannot say where it ends.
     pub async fn ledger(&self) -> Result<Counters, Error> {
+        Ok(sum(&self.stand().await?))
+    }
+
+    /// The same, and tells the metrics how far each partition is behind at `now`.
+    ///
+    /// # Errors
+    /// As [`Handle::ledger`].
+    pub async fn measure(&self, now: Millis) -> Result<Counters, Error> {
+        let stand = self.stand().await?;
+        self.progress.with(|rows| {
+            // What has gone while the log was asked must not come back.
+            for (partition, row, head) in stand.iter().filter(|(it, ..)| rows.contains_key(it)) {
+                let (records, age_ms) = row.lag(*head, now);
+                metrics::record_lag(*partition, records, age_ms as f64 / 1_000.0);
+            }
+        });
+        Ok(sum(&stand))
+    }
+
+    /// Every partition with where it stands and where its log ends.
+    async fn stand(&self) -> Result<Vec<(u16, Row, u64)>, Error> {
         let rows = self.progress.with(|rows| rows.clone());
-        let mut all = Counters::new();
+        let mut stand = Vec::with_capacity(rows.len());
         for (partition, row) in rows {
             let head = self.log.head("raw", partition).await?;
-            all.merge(&row.counters.to_ledger(head.saturating_sub(row.next)));
-            row.forwarded.count(&mut all);
+            stand.push((partition, row, head));
         }
-        Ok(all)
+        Ok(stand)
+    }
+}
+
+fn sum(stand: &[(u16, Row, u64)]) -> Counters {
+    let mut all = Counters::new();
+    for (_, row, head) in stand {
+        all.merge(&row.counters.to_ledger(row.unread(*head)));
+        row.forwarded.count(&mut all);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn age_counts_only_while_something_waits() {
+        let row = Row {
+            counters: RouteCounters::default(),
+            forwarded: Forwarded::default(),
+            next: 10,
+            target: 0,
+            clock: Some(1_000),
+        };
+        assert_eq!(row.lag(10, 9_000), (0, 0));
+        assert_eq!(row.lag(14, 9_000), (4, 8_000));
+        // A clock that stands behind the gateway's makes no negative age.
+        assert_eq!(row.lag(14, 900), (4, 0));
+        assert_eq!(Row { clock: None, ..row }.lag(14, 9_000), (4, 0));
     }
 }

@@ -356,6 +356,7 @@ fn row(partition: &Partition) -> Row {
         forwarded: partition.forwarded.clone(),
         next: partition.next,
         target: partition.target,
+        clock: partition.state.clock(),
     }
 }
 

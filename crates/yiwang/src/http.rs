@@ -1,7 +1,7 @@
 //! `/healthz` (the process lives), `/readyz` (it takes work; else why not), `/metrics` (Prometheus text).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +12,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use yiwang_core::ledger::Counters;
 
 use crate::exit::Failure;
 use crate::ledger::Sources;
@@ -26,6 +27,8 @@ struct Shared {
     metrics: PrometheusHandle,
     readiness: Arc<Readiness>,
     sources: Sources,
+    /// The ledger as it was shown last.
+    shown: Arc<Mutex<Counters>>,
 }
 
 /// Binds the listener.
@@ -55,7 +58,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
-        .with_state(Shared { metrics, readiness, sources });
+        .with_state(Shared { metrics, readiness, sources, shown: Arc::default() });
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
 }
@@ -77,7 +80,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
 async fn render(State(shared): State<Shared>) -> Response {
     // A store or broker that is away must not take the other metrics with it.
     match tokio::time::timeout(LEDGER_WAIT_MAX, shared.sources.counters()).await {
-        Ok(Ok(counters)) => metrics::record_ledger(&counters),
+        Ok(Ok(counters)) => {
+            let mut shown = shared.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            metrics::record_ledger(&counters, &mut shown);
+        }
         Ok(Err(error)) => tracing::debug!(%error, "the ledger cannot be counted now"),
         Err(_) => tracing::debug!("the ledger cannot be counted in time"),
     }

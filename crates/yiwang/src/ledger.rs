@@ -59,7 +59,8 @@ impl Sources {
             count_gateway(gateway, &mut all);
         }
         if let Some(router) = &parts.router {
-            all.merge(&router.ledger().await?);
+            let now = jiff::Timestamp::now().as_millisecond();
+            all.merge(&router.measure(now).await?);
         }
         if let (Some(store), Some(log)) = (&parts.store, &parts.log) {
             count_centre(store, log, &mut all).await?;

@@ -18,8 +18,19 @@ pub fn describe() {
     );
 }
 
-/// Sets them; called when they are asked for.
-pub fn record_ledger(counters: &Counters) {
+/// Sets them; called when they are asked for. Rows that were `shown` and have gone, with the last partition that had
+/// them, become 0: another process shows them now.
+pub fn record_ledger(counters: &Counters, shown: &mut Counters) {
+    let mut gone = Counters::new();
+    for (stage, row, reason, _) in shown.iter() {
+        gone.add(stage, row, reason, 0);
+    }
+    gone.merge(counters);
+    set(&gone);
+    *shown = gone;
+}
+
+fn set(counters: &Counters) {
     for (stage, row, reason, count) in counters.iter() {
         let labels = [
             ("stage", stage.as_str().to_owned()),
