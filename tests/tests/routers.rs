@@ -22,6 +22,8 @@ const C: &str = "router-c";
 /// Smoke detectors whose battery alarm needs three low samples in a row: each sample finds other routers.
 const PROBES: std::ops::RangeInclusive<u64> = 1..=12;
 const LOW_SAMPLES: u64 = 3;
+/// Were partitions taken over without a snapshot, most readings would come again; so only those of the one that died.
+const AGAIN_SHARE_MIN: usize = 3;
 
 #[test]
 fn routers_join_leave_and_die_under_load() {
@@ -67,6 +69,14 @@ fn routers_join_leave_and_die_under_load() {
         assert_eq!(hub.metric(router, "yiwang_router_lag_seconds", ""), Ok(0.0), "{router}");
     }
     let shown = settle(&mut hub, &devices, &district, "F01 several routers");
+    let distinct: BTreeSet<_> =
+        shown.readings.iter().map(|it| it["record"]["raw"].to_string()).collect();
+    let again = shown.readings.len() - distinct.len();
+    assert!(
+        again > 0 && again < distinct.len() / AGAIN_SHARE_MIN,
+        "{again} readings again of {}: the router that died had some of its own to repeat, those that hand over none",
+        distinct.len()
+    );
     for number in PROBES {
         let device = probe(number);
         let raised: BTreeSet<_> = shown

@@ -463,6 +463,17 @@ impl Reader {
 }
 
 impl Committer {
+    /// Whether the partition is this reader's, as far as it knows: to be asked before its owner's state is written.
+    #[must_use]
+    pub fn is_owner(&self, partition: u16) -> bool {
+        match (&self.inner, partition) {
+            #[cfg(feature = "kafka")]
+            (CommitterInner::Kafka(committer), partition) => committer.is_owner(partition),
+            // There is no other reader.
+            _ => true,
+        }
+    }
+
     /// Everything before `position` is done. Positions only move forward: an older one is ignored.
     ///
     /// Returns once the position is taken, not once it is on disk: a position lost in a crash means

@@ -1,7 +1,7 @@
 //! One reader, several workers: who owns which partition of this process.
 //!
-//! Invariants: a partition has one worker, so its records stay in order; a partition that was taken away is dropped by its
-//! worker before the reader says anything further; progress of newly assigned partitions is shown all at once.
+//! Invariants: a partition has one worker, so its records stay in order; a partition that was taken away is handed over by
+//! its worker before the reader says anything further; progress of newly assigned partitions is shown all at once.
 
 use std::sync::Arc;
 
@@ -54,7 +54,13 @@ impl Dispatcher {
     }
 
     /// Reads until told to drain, the log closes or a worker ends; the workers then finish what they were given.
-    pub(crate) async fn run(mut self, drain: CancellationToken) -> Result<(), Error> {
+    pub(crate) async fn run(&mut self, drain: CancellationToken) -> Result<(), Error> {
+        let read = self.read(drain).await;
+        self.workers.clear();
+        read
+    }
+
+    async fn read(&mut self, drain: CancellationToken) -> Result<(), Error> {
         loop {
             let event = tokio::select! {
                 biased;
@@ -119,9 +125,13 @@ impl Dispatcher {
     }
 
     async fn revoke(&self, partitions: Vec<u16>) -> Result<(), Ended> {
+        let mut answers = Vec::new();
         for (worker, own) in self.shares(&partitions) {
             let (answer, dropped) = oneshot::channel();
             worker.send(Order::Revoke(own, answer)).await.map_err(|_| Ended)?;
+            answers.push(dropped);
+        }
+        for dropped in answers {
             dropped.await.map_err(|_| Ended)?;
         }
         Ok(())

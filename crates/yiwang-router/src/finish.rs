@@ -3,7 +3,7 @@
 //! What arrives here is in the order of routing, so a snapshot is written only when the outputs of every record before
 //! it are safe, and `raw` is committed only up to a snapshot that is safe: retention never passes what a restart needs.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use yiwang_log::{Action, Batch, Committer, Position, Receipt, Route, TopicId, Writer};
 
 use crate::generation::{Entry, Generation};
@@ -18,6 +18,8 @@ pub(crate) enum Item {
     Outputs(Receipt),
     /// The state after everything before.
     Snapshot { partition: u16, generation: Generation },
+    /// Says that everything before is finished.
+    Done(oneshot::Sender<()>),
 }
 
 /// Finishes items in order until the worker is done.
@@ -32,6 +34,10 @@ pub(crate) async fn finish(
             Item::Outputs(receipt) => {
                 receipt.safe().await?;
             }
+            // Its next owner is at work, and writes its own.
+            Item::Snapshot { partition, .. } if !committer.is_owner(partition) => {}
+            // Who asked may have gone.
+            Item::Done(done) => done.send(()).unwrap_or_default(),
             Item::Snapshot { partition, generation } => {
                 let (epoch, seq) = (generation.topic_epoch, generation.seq);
                 let bytes = generation.bytes.len();

@@ -1,7 +1,8 @@
 //! What lies in topic `state`: generations of a partition's state, configuration markers and bundles.
 //!
-//! A generation is chunks and then a marker that names their number, length and digest; two generations alternate, so
-//! one is always whole. A configuration marker says from which raw position on an epoch is in force. Only keys and
+//! A generation is chunks and then a marker that names their number, length and digest; three take turns, so one is
+//! always whole: an owner may die in the midst of one while another is torn by a former owner that has not heard yet
+//! that the partition is no longer its own. A configuration marker says from which raw position on an epoch is in force. Only keys and
 //! values are made here; appending them in the right order is the worker's.
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use crate::forward::Forwarded;
 
 /// Largest chunk; well below any log's record limit.
 pub(crate) const CHUNK_BYTES_MAX: usize = 512 << 10;
+/// Generations that take turns.
+const SLOTS: u64 = 3;
 /// Most configuration markers kept of a partition.
 const MARKERS_MAX: usize = 16;
 
@@ -22,7 +25,7 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 /// A partition's state at a position.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Generation {
-    /// Ascending; two in turn share the keys.
+    /// Ascending; every third has the same keys.
     pub number: u64,
     /// Topic epoch of `raw`.
     pub topic_epoch: u32,
@@ -46,7 +49,7 @@ pub(crate) struct Marker {
 impl Generation {
     /// Its records, the marker last.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let prefix = format!("generation/{}/", self.number % 2);
+        let prefix = format!("generation/{}/", self.number % SLOTS);
         let mut entries = chunks(&prefix, self.number, &self.bytes);
         let mut to = Writer::default();
         to.uint(self.number);
@@ -64,10 +67,10 @@ impl Generation {
         Self::whole(entries).into_iter().max_by_key(|generation| generation.number)
     }
 
-    /// The whole generations of a partition's entries: two at most.
+    /// The whole generations of a partition's entries.
     pub(crate) fn whole(entries: &[(Bytes, Bytes)]) -> Vec<Self> {
         let read = |slot: u64| Self::read(entries, slot).ok().flatten();
-        [read(0), read(1)].into_iter().flatten().collect()
+        (0..SLOTS).filter_map(read).collect()
     }
 
     fn read(entries: &[(Bytes, Bytes)], slot: u64) -> Result<Option<Self>, Damaged> {
@@ -201,6 +204,25 @@ mod tests {
                 last = Some(made);
                 prop_assert_eq!(Generation::newest(&topic), last.clone());
             }
+        }
+    }
+
+    #[test]
+    fn a_former_owner_and_a_death_leave_one_whole() {
+        let mut topic = Vec::new();
+        for number in 1..=9 {
+            put(&mut topic, &stored(generation(number, vec![1; 2 * CHUNK_BYTES_MAX]).entries()));
+        }
+        let whole = topic.clone();
+        for late in 7..=10 {
+            // The former owner's chunks come between those of the owner's generations, at any time.
+            let mut torn = whole.clone();
+            let foreign = generation(late, vec![2; 2 * CHUNK_BYTES_MAX]).entries();
+            put(&mut torn, &stored(foreign[..1].to_vec()));
+            let next = generation(10, vec![1; 2 * CHUNK_BYTES_MAX]).entries();
+            put(&mut torn, &stored(next[..1].to_vec()));
+            let found = Generation::newest(&torn).expect("one is whole");
+            assert!(found.number >= 8 && found.bytes[0] == 1, "{late}: {}", found.number);
         }
     }
 

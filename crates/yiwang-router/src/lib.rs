@@ -112,6 +112,7 @@ impl Router {
             workers.spawn(worker.run(dispatcher.worker()));
         }
         drop(sender);
+        // The dispatcher's reader keeps the partitions until all is finished: the next router finds the last snapshots.
         tokio::try_join!(dispatcher.run(drain), dispatch::join(workers), finished).map(|_| ())
     }
 }

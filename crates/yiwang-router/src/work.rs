@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::ids::Id;
@@ -84,39 +84,33 @@ impl Worker {
                     None => false,
                 },
                 Order::Revoke(partitions, answer) => {
-                    for number in partitions {
-                        self.partitions.remove(&number);
-                        self.progress.remove(number);
-                    }
-                    answer.send(()).is_ok()
+                    partitions.iter().for_each(|&number| self.progress.remove(number));
+                    self.hand_over(partitions).await && answer.send(()).is_ok()
                 }
             };
             if !going {
                 break;
             }
         }
-        self.stop().await
+        let own = self.partitions.keys().copied().collect();
+        self.hand_over(own).await;
+        Ok(())
     }
 
-    /// A last snapshot of every partition, so that the next start replays nothing.
-    async fn stop(mut self) -> Result<(), Error> {
-        let committed = match self.log.committed("raw", GROUP).await {
-            // Without it the next start replays a little.
-            Err(error) if error.action() == Action::Retry => Vec::new(),
-            known => known?,
-        };
-        for (number, mut partition) in std::mem::take(&mut self.partitions) {
-            if partition.records_since_snapshot == 0 {
-                continue;
+    /// Leaves partitions with a last snapshot, so that whoever has them next replays nothing; waits until it is safe,
+    /// for only then is it of use to the next owner. False if finishing has failed.
+    async fn hand_over(&mut self, numbers: Vec<u16>) -> bool {
+        for number in numbers {
+            let Some(mut partition) = self.partitions.remove(&number) else { continue };
+            let Some(epoch) = partition.topic_epoch else { continue };
+            if partition.records_since_snapshot > 0 {
+                let position = Position { epoch, partition: number, seq: partition.next };
+                let generation = partition.snapshot(position);
+                self.send(Item::Snapshot { partition: number, generation }).await;
             }
-            let known = committed.iter().find(|position| position.partition == number);
-            let epoch = partition.topic_epoch.or(known.map(|position| position.epoch));
-            let Some(epoch) = epoch else { continue };
-            let position = Position { epoch, partition: number, seq: partition.next };
-            let generation = partition.snapshot(position);
-            self.send(Item::Snapshot { partition: number, generation }).await;
         }
-        Ok(())
+        let (done, finished) = oneshot::channel();
+        self.send(Item::Done(done)).await && finished.await.is_ok()
     }
 
     /// Hands something on to be finished; false if finishing has failed, which then says why.

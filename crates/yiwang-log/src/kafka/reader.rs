@@ -164,6 +164,10 @@ impl Drop for KafkaReader {
 }
 
 impl KafkaCommitter {
+    pub(crate) fn is_owner(&self, partition: u16) -> bool {
+        lock(&self.owned).contains_key(&partition)
+    }
+
     pub(crate) fn commit(&self, position: Position) -> Result<(), Error> {
         let Position { epoch, partition, seq } = position;
         if self.anonymous {
@@ -317,7 +321,7 @@ impl Poller {
             lock(&self.consumer.context().owned).insert(partition, 0);
             state.held.insert(partition);
         }
-        state.assigned.push_back((0..self.source.partitions).collect());
+        state.news.push_back(Item::Assigned((0..self.source.partitions).collect()));
         drop(state);
         self.consumer.assign(&list)?;
         self.consumer.pause(&list)
@@ -433,20 +437,18 @@ impl Poller {
         }
     }
 
-    /// Sends what was gathered, then assignments that came with the last poll.
+    /// Sends what was gathered, then what the last poll said of partitions.
     fn flush(&self) {
         let mut state = lock(&self.consumer.context().state);
         let gathered = std::mem::take(&mut state.gathered);
-        let assigned = std::mem::take(&mut state.assigned);
+        let news = std::mem::take(&mut state.news);
         let generations = state.generations.clone();
         drop(state);
         for (partition, gathered) in gathered {
             let generation = generations.get(&partition).copied().unwrap_or(0);
             self.put(Item::Records(gathered.finish(partition), generation));
         }
-        for partitions in assigned {
-            self.put(Item::Assigned(partitions));
-        }
+        news.into_iter().for_each(|item| self.put(item));
     }
 
     /// Sends an item; the channel has room but for rare bursts of assignments.

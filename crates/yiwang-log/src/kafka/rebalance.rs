@@ -41,7 +41,8 @@ pub(crate) struct Context {
 pub(super) struct State {
     pub(super) starts: HashMap<u16, u64>,
     pub(super) gathered: BTreeMap<u16, Gathered>,
-    pub(super) assigned: VecDeque<Vec<u16>>,
+    /// What the role has still to be told, in order.
+    pub(super) news: VecDeque<Item>,
     /// Partitions that wait for the role's `next`.
     pub(super) held: BTreeSet<u16>,
     pub(super) generations: HashMap<u16, u64>,
@@ -114,7 +115,7 @@ impl Context {
         }
         if !partitions.is_empty() {
             consumer.pause(&placed)?;
-            state.assigned.push_back(partitions);
+            state.news.push_back(Item::Assigned(partitions));
         }
         Ok(())
     }
@@ -153,7 +154,17 @@ impl Context {
             state.gathered.remove(partition);
             state.held.remove(partition);
         }
+        // What came and went within one round of polling was never the role's.
+        for item in &mut state.news {
+            if let Item::Assigned(assigned) = item {
+                assigned.retain(|partition| !partitions.contains(partition));
+            }
+        }
         drop(state);
+        if consumer.assignment_lost() {
+            // The group went on without us: someone else may have them, nothing is ours to finish.
+            lock(&self.owned).retain(|partition, _| !partitions.contains(partition));
+        }
         if !partitions.is_empty() {
             self.announce(&partitions);
             match consumer.commit_consumer_state(CommitMode::Sync) {
@@ -184,6 +195,7 @@ impl Context {
             }
             if self.stop.load(Ordering::Acquire) || Instant::now() > deadline {
                 tracing::warn!(?partitions, "revoked before the reader had room to hear of it");
+                lock(&self.state).news.push_back(item);
                 return;
             }
             std::thread::sleep(POLL_WAIT);

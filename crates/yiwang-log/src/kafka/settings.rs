@@ -7,8 +7,12 @@ use super::KafkaConfig;
 /// Longest pause between two polls before the group gives the partitions to someone else. The
 /// reader polls while its role is slow, so only a dead or frozen process reaches it.
 const POLL_INTERVAL_MS_MAX: &str = "300000";
-/// After so long without a heartbeat the group goes on without this reader.
+/// After so long without a heartbeat the group goes on without this reader. There is no `group.instance.id`, which
+/// would spare a crashed reader that is soon back the wait: one that leaves in order would keep its partitions from the
+/// others for as long, and every update of the program is such a leave.
 const SESSION_MS: &str = "10000";
+/// A rebalance is heard of with a heartbeat, and a partition that moves takes two of them.
+const HEARTBEAT_MS: &str = "1000";
 /// How often stored positions are committed.
 const COMMIT_INTERVAL_MS: &str = "1000";
 /// Bytes and messages that a consumer fetches ahead.
@@ -56,6 +60,7 @@ pub(super) fn consumer(config: &KafkaConfig, group: &str) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", SESSION_MS)
+        .set("heartbeat.interval.ms", HEARTBEAT_MS)
         .set("max.poll.interval.ms", POLL_INTERVAL_MS_MAX)
         .set("queued.max.messages.kbytes", FETCH_AHEAD_KB)
         .set("fetch.wait.max.ms", "100")
