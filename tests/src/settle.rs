@@ -105,7 +105,7 @@ pub fn settle(hub: &mut Hub, devices: &[Device], token: &str, name: &str) -> Sho
     let ledger = imbalance(hub).expect("the ledger can be read");
     // Once the router has taken its leave, all that it made of its records lies on the log.
     hub.stop_role("gateway").expect("the gateway stops");
-    for router in hub.routers() {
+    for router in hub.routers().into_iter().filter(|name| *name != "all") {
         hub.stop_role(router).expect("the router stops");
     }
     let unread = || hub.metric("centre", "yiwang_ledger_records", CENTRE_PENDING);

@@ -7,16 +7,15 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::record::{AlarmSeverity, Signal, SignalKind};
 use yiwang_log::{Action, BatchLimit, Event, Position, Reader, Records, Start};
 
+use crate::lag::Lag;
 use crate::retry::retry;
 use crate::writer::Writer;
-use crate::{Config, Error, Parts, metrics};
+use crate::{Config, Error, Parts};
 
-const TOPIC: &str = "signals";
+pub(crate) const TOPIC: &str = "signals";
 const GROUP: &str = "centre";
 /// Bytes of one read.
 const BYTES_MAX: usize = 1 << 20;
-/// How often it is counted how much is not read yet.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Before a read that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,20 +25,29 @@ pub(crate) async fn run(
     writer: Arc<Writer>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let mut reader = retry(&stop, || open(&parts)).await?;
+    let begins = retry(&stop, || positions(&parts)).await?;
+    let lag = Lag::new(parts.log.clone(), &begins, writer.now());
+    tokio::select! {
+        ended = read(&config, &parts, &writer, &lag, &stop) => ended,
+        ended = lag.watch(&stop) => ended,
+    }
+}
+
+async fn read(
+    config: &Config,
+    parts: &Parts,
+    writer: &Writer,
+    lag: &Lag,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut reader = retry(stop, || open(parts)).await?;
     let committer = reader.committer();
-    let mut behind = retry(&stop, || Behind::measure(&parts)).await?;
-    behind.tell(&writer);
+    let mut behind = retry(stop, || Behind::measure(parts)).await?;
+    behind.tell(writer);
     let limit = BatchLimit { records_max: config.batch_signals_max, bytes_max: BYTES_MAX };
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let event = tokio::select! {
             event = reader.next(limit) => event.map_err(Error::from),
-            _ = look.tick() => {
-                behind.look(&parts).await;
-                continue;
-            }
             () = stop.cancelled() => return Ok(()),
         };
         let event = match event {
@@ -54,7 +62,7 @@ pub(crate) async fn run(
             Event::Records(records) if records.is_empty() => return Ok(()),
             Event::Records(records) => records,
             Event::Assigned(partitions) => {
-                let stored = retry(&stop, || positions(&parts)).await?;
+                let stored = retry(stop, || positions(parts)).await?;
                 place(&stored, &mut reader, &partitions)?;
                 continue;
             }
@@ -69,8 +77,9 @@ pub(crate) async fn run(
         if let Err(error) = committer.commit(end).await {
             tracing::warn!(%error, "failed to tell the log how far signals are done");
         }
+        lag.reached(end, signals.iter().map(|signal| signal.received_at).max());
         behind.reached(end);
-        behind.tell(&writer);
+        behind.tell(writer);
     }
 }
 
@@ -156,22 +165,6 @@ impl Behind {
         Ok(Self { heads, read, told: false })
     }
 
-    /// Counts anew what is not read yet, once what was there at start has been read.
-    async fn look(&self, parts: &Parts) {
-        if !self.told {
-            return;
-        }
-        let mut missing = 0;
-        for (partition, read) in (0..).zip(&self.read) {
-            match parts.log.head(TOPIC, partition).await {
-                Ok(head) => missing += head.saturating_sub(*read),
-                // The number of before stands until the brokers answer.
-                Err(_) => return,
-            }
-        }
-        metrics::record_behind(missing);
-    }
-
     fn reached(&mut self, end: Position) {
         if let Some(slot) = self.read.get_mut(usize::from(end.partition)) {
             *slot = end.seq;
@@ -184,7 +177,6 @@ impl Behind {
         }
         let missing: u64 =
             self.heads.iter().zip(&self.read).map(|(head, read)| head.saturating_sub(*read)).sum();
-        metrics::record_behind(missing);
         if missing == 0 {
             writer.set_caught_up();
             self.told = true;

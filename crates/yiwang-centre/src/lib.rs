@@ -12,6 +12,7 @@ mod feed;
 mod guard;
 mod handed;
 mod intake;
+mod lag;
 mod lease;
 mod metrics;
 mod relay;

@@ -15,7 +15,8 @@ const STREAMS: &str = "yiwang_centre_streams_open";
 const DELIVERED: &str = "yiwang_centre_changes_delivered_total";
 const CUT: &str = "yiwang_centre_streams_cut_total";
 const LATENCY: &str = "yiwang_centre_sensor_to_desk_seconds";
-const BEHIND: &str = "yiwang_centre_signals_behind";
+const LAG_RECORDS: &str = "yiwang_centre_lag_records";
+const LAG_SECONDS: &str = "yiwang_centre_lag_seconds";
 
 /// Describes them to the recorder.
 pub fn describe() {
@@ -32,7 +33,12 @@ pub fn describe() {
         Unit::Seconds,
         "From reception at the gateway to the first stream."
     );
-    describe_gauge!(BEHIND, "Signals on the log that are not read yet.");
+    describe_gauge!(LAG_RECORDS, "Signals on the log that are not read yet, by partition.");
+    describe_gauge!(
+        LAG_SECONDS,
+        Unit::Seconds,
+        "Most that the oldest signal not read yet can have waited, by partition."
+    );
 }
 
 pub(crate) fn record_signals(outcome: Outcome, count: u64) {
@@ -59,8 +65,10 @@ pub(crate) fn record_open(count: usize) {
     gauge!(OPEN).set(count as f64);
 }
 
-pub(crate) fn record_behind(count: u64) {
-    gauge!(BEHIND).set(count as f64);
+pub(crate) fn record_lag(partition: u16, signals: u64, seconds: f64) {
+    let label = partition.to_string();
+    gauge!(LAG_RECORDS, "partition" => label.clone()).set(signals as f64);
+    gauge!(LAG_SECONDS, "partition" => label).set(seconds);
 }
 
 pub(crate) fn record_streams(count: usize) {
