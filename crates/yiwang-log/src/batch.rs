@@ -3,7 +3,11 @@
 //! Records are written in their stored form at once, so that the log copies each record as one run
 //! of bytes and never parses it.
 
+use crate::error::Halt;
 use crate::topic::{Layout, TopicId};
+
+/// Largest record, key and headers included.
+const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes before key, headers and value: their three lengths.
 pub(crate) const RECORD_HEAD: usize = 12;
@@ -174,4 +178,22 @@ pub(crate) fn partition_of(hash: u64, partitions: u16) -> u16 {
 
 fn length(bytes: usize) -> [u8; 4] {
     u32::try_from(bytes).expect("a batch stays below 4 GiB").to_le_bytes()
+}
+
+/// Whether every record has a place and fits.
+pub(crate) fn check(batch: &Batch, layout: &Layout) -> Result<(), Halt> {
+    for entry in batch.entries() {
+        let Some(spec) = layout.specs.get(entry.topic.index()) else {
+            return Err(Halt::NoPartition { topic: entry.topic.0, partition: 0 });
+        };
+        let partition = entry.partition(spec.partitions);
+        if partition >= spec.partitions {
+            return Err(Halt::NoPartition { topic: entry.topic.0, partition });
+        }
+        let bytes = entry.bytes() - RECORD_HEAD;
+        if bytes > RECORD_BYTES_MAX {
+            return Err(Halt::Oversize { bytes, bytes_max: RECORD_BYTES_MAX });
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::batch::{Batch, RECORD_HEAD, partition_of};
+use crate::batch::{Batch, check, partition_of};
 use crate::embedded::{self, Embedded, EmbeddedConfig, Loss};
 use crate::error::{Error, Halt};
 #[cfg(feature = "kafka")]
@@ -17,9 +17,6 @@ use crate::kafka::{self, Kafka, KafkaConfig};
 use crate::memory::{self, Memory, MemoryConfig};
 use crate::records::{BatchLimit, Event, Position, Start};
 use crate::topic::{Layout, TopicId, TopicSpec};
-
-/// Largest record, key and headers included.
-pub(crate) const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// An opened log; a cheap clone.
 #[derive(Clone, Debug)]
@@ -489,21 +486,4 @@ impl Committer {
             CommitterInner::Kafka(committer) => committer.commit(position),
         }
     }
-}
-
-fn check(batch: &Batch, layout: &Layout) -> Result<(), Halt> {
-    for entry in batch.entries() {
-        let Some(spec) = layout.specs.get(entry.topic.index()) else {
-            return Err(Halt::NoPartition { topic: entry.topic.0, partition: 0 });
-        };
-        let partition = entry.partition(spec.partitions);
-        if partition >= spec.partitions {
-            return Err(Halt::NoPartition { topic: entry.topic.0, partition });
-        }
-        let bytes = entry.bytes() - RECORD_HEAD;
-        if bytes > RECORD_BYTES_MAX {
-            return Err(Halt::Oversize { bytes, bytes_max: RECORD_BYTES_MAX });
-        }
-    }
-    Ok(())
 }
