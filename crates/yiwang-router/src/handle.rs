@@ -98,6 +98,12 @@ impl Handle {
             .with(|rows| !rows.is_empty() && rows.values().all(|row| row.next >= row.target))
     }
 
+    /// How many partitions are this process's at the moment; in a rebalance some are on their way.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.progress.with(|rows| rows.len())
+    }
+
     /// Row R of the ledger over the partitions of this process. Unread records count as pending, ticks among them.
     ///
     /// # Errors
