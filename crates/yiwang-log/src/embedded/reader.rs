@@ -239,8 +239,6 @@ fn read_chunks(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
     use super::*;
     use crate::batch::{Batch, Route};
     use crate::embedded::EmbeddedConfig;
