@@ -20,6 +20,7 @@ mod kafka;
 mod log;
 mod memory;
 mod records;
+mod scan;
 mod tail;
 mod topic;
 
@@ -31,4 +32,5 @@ pub use kafka::KafkaConfig;
 pub use log::{Appended, Committer, Extent, Log, PartitionStatus, Reader, Receipt, Status, Writer};
 pub use memory::{Faults, MemoryConfig};
 pub use records::{BatchLimit, Event, Headers, Position, RecordRef, Records, Start};
+pub use scan::Scan;
 pub use topic::{Kind, Retention, TopicId, TopicSpec, key_hash, standard_topics};

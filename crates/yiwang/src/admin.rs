@@ -11,15 +11,14 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use yiwang_core::ids::Id;
 use yiwang_core::ledger::Stage;
-use yiwang_log::Log;
+use yiwang_log::{Log, Scan};
 use yiwang_proto::admin::v1;
 use yiwang_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 
 use crate::keys::{self, Keys};
 use crate::ledger::Sources;
-use crate::logs::Scan;
 use crate::readiness::Readiness;
-use crate::{settings, trace};
+use crate::{logs, settings, trace};
 
 /// Records that wait for the reader.
 const QUEUE_MAX: usize = 1_024;
@@ -135,7 +134,7 @@ impl AdminService for Service {
                 asked.topic
             )));
         }
-        let scan = Scan::open(&self.log, &asked.topic).await.map_err(internal)?;
+        let scan = logs::scan(&self.log, &asked.topic).await.map_err(internal)?;
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(async move {
             if let Err(error) = send_records(scan, &asked, &sender).await {

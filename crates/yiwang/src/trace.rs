@@ -7,6 +7,8 @@ use yiwang_core::rules::{Phase, Standing};
 use yiwang_router::trace::{RuleTrace, Trace, Traced};
 use yiwang_store::Store;
 
+use crate::logs::record;
+
 /// A trace as one JSON object.
 pub fn to_json(trace: &Trace) -> Value {
     let (fate, reason) = fate(trace.fate);
@@ -79,11 +81,6 @@ fn output(traced: &Traced) -> Value {
         "record": record(output.stream.as_str(), output.device.as_bytes(), &output.value),
         "lies": lies.collect::<Vec<_>>(),
     })
-}
-
-fn record(topic: &str, key: &[u8], value: &[u8]) -> Value {
-    yiwang_proto::json::record(topic, key, value)
-        .unwrap_or_else(|error| json!({"unreadable": error.to_string(), "bytes": value.len()}))
 }
 
 fn rule(rule: &RuleTrace) -> Value {

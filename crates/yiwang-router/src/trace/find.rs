@@ -3,69 +3,10 @@
 use prost::Message;
 use yiwang_core::ids::Id;
 use yiwang_core::routes::Stream;
-use yiwang_log::{BatchLimit, Event, Log, Reader, RecordRef, Records, Start};
+use yiwang_log::{Log, Scan};
 use yiwang_proto::record::v1;
 
 use crate::Error;
-
-/// Nobody's group: it commits nothing and bounds no retention.
-const GROUP: &str = "";
-
-/// A pass over a topic from its oldest record.
-pub(super) struct Scan {
-    reader: Reader,
-    heads: Vec<u64>,
-    left: usize,
-}
-
-impl Scan {
-    pub(super) async fn open(log: &Log, topic: &str) -> Result<Self, Error> {
-        let (mut heads, mut left) = (Vec::new(), 0);
-        for partition in 0..log.partitions(topic) {
-            let kept = log.kept(topic, partition).await?;
-            left += usize::from(!kept.is_empty());
-            heads.push(kept.end);
-        }
-        let reader = log.reader(topic, GROUP, Start::Committed).await?;
-        Ok(Self { reader, heads, left })
-    }
-
-    /// A pass over one partition only, whose end is `head`.
-    pub(super) fn of_one(reader: Reader, partition: u16, head: u64, is_empty: bool) -> Self {
-        let mut heads = vec![0; usize::from(partition) + 1];
-        heads[usize::from(partition)] = head;
-        Self { reader, heads, left: usize::from(!is_empty) }
-    }
-
-    /// The next records; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Records>, Error> {
-        while self.left > 0 {
-            let Event::Records(records) = self.reader.next(BatchLimit::default()).await? else {
-                continue;
-            };
-            if records.is_empty() {
-                break;
-            }
-            let head = self.head(&records);
-            let first = records.iter().next().map_or(0, |record| record.seq);
-            if first < head {
-                self.left -= usize::from(records.end().seq >= head);
-                return Ok(Some(records));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Those of the records that belong to this pass.
-    pub(super) fn of<'r>(&self, records: &'r Records) -> impl Iterator<Item = RecordRef<'r>> {
-        let head = self.head(records);
-        records.iter().take_while(move |record| record.seq < head)
-    }
-
-    fn head(&self, records: &Records) -> u64 {
-        self.heads.get(usize::from(records.partition)).copied().unwrap_or(0)
-    }
-}
 
 /// The device whose output, or raw record, has this id; `None` if no output says.
 pub(super) async fn device_of(

@@ -13,10 +13,9 @@ use yiwang_core::ids::{Id, key_hash};
 use yiwang_core::route::Fate;
 use yiwang_core::routes::Stream;
 use yiwang_core::rules::Standing;
-use yiwang_log::Log;
+use yiwang_log::{Log, Scan};
 
 use crate::{Bundle, Error};
-use find::Scan;
 use replay::{Found, Replay};
 
 pub use seen::Output;

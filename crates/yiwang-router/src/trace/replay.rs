@@ -12,10 +12,9 @@ use yiwang_core::ids::Id;
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{Fate, Input, PartitionState, Place, Workspace};
 use yiwang_core::rules::Standing;
-use yiwang_log::{Log, Position, RecordRef, Start};
+use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 
 use super::RuleTrace;
-use super::find::Scan;
 use super::seen::{Output, Seen};
 use crate::generation::{Generation, Marker, bundle, markers};
 use crate::readings::version;

@@ -15,7 +15,7 @@ use yiwang_proto::admin::v1::admin_service_client::AdminServiceClient;
 use crate::cli::ConfigArgs;
 use crate::config::{Config, LogKind};
 use crate::exit::{self, Failure};
-use crate::logs::{self, Form, Scan};
+use crate::logs::{self, Form};
 use crate::{bundle, keys, settings};
 
 /// Lists every problem; warnings alone exit 0.
@@ -100,7 +100,7 @@ pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
     let form = Form::of(topic, &forwarded);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(log) = open(&config).await? {
-        let mut scan = Scan::open(&log, topic).await?;
+        let mut scan = logs::scan(&log, topic).await?;
         'all: while let Some(records) = scan.next().await? {
             for record in scan.of(&records) {
                 let line =
