@@ -14,7 +14,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, Pers
 use super::head::{ENTRIES_MAX, HeadFile, Known, topic_hash};
 use super::keys::{self, ChunkKey, PartitionState};
 use super::values::{self, ValueFiles};
-use super::{EmbeddedConfig, Loss};
+use super::{EmbeddedConfig, Loss, sync_folder};
 use crate::chunk::{Chunk, FLAG_GAP, HEADER, Head};
 use crate::error::Error;
 use crate::topic::{Kind, Layout, TopicId};
@@ -197,8 +197,7 @@ impl Folder {
         self.head.write(&self.known)?;
         self.head.write(&self.known)?;
         self.head.sync()?;
-        let synced = std::fs::File::open(dir).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| Error::Io { what: format!("sync {}", dir.display()), source })
+        sync_folder(dir)
     }
 }
 

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::io;
 use crate::error::Error;
 
 const SLOT_BYTES: usize = 64 << 10;
@@ -184,8 +185,4 @@ fn decode(slot: &[u8]) -> Option<(Known, u64)> {
         known.next.insert((topic, partition), next);
     }
     Some((known, u64_at(8)?))
-}
-
-fn io(verb: &str, path: &Path, source: std::io::Error) -> Error {
-    Error::Io { what: format!("{verb} {}", path.display()), source }
 }

@@ -14,7 +14,7 @@ mod values;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::thread::JoinHandle;
@@ -371,4 +371,14 @@ fn read_newest(
         out.push((body.slice_ref(record.key), body.slice_ref(record.value)));
     }
     Ok(out)
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(dir: &Path) -> Result<(), Error> {
+    let synced = std::fs::File::open(dir).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| io("sync", dir, source))
+}
+
+fn io(verb: &str, path: &Path, source: std::io::Error) -> Error {
+    Error::Io { what: format!("{verb} {}", path.display()), source }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rustix::fs::FallocateFlags;
 
 use super::keys::{self, ChunkKey};
+use super::{io, sync_folder};
 use crate::chunk::Chunk;
 use crate::error::Error;
 
@@ -260,8 +261,7 @@ impl ValueFiles {
             name(key, value);
         }
         if std::mem::take(&mut self.dir_unsynced) {
-            let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
-            synced.map_err(|source| io("sync", &self.dir, source))?;
+            sync_folder(&self.dir)?;
         }
         Ok(())
     }
@@ -317,8 +317,4 @@ pub(crate) fn resolve(dir: &Path, key: &[u8], value: Bytes) -> Result<Option<Byt
 
 fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.{SUFFIX}"))
-}
-
-fn io(verb: &str, path: &Path, source: std::io::Error) -> Error {
-    Error::Io { what: format!("{verb} {}", path.display()), source }
 }
