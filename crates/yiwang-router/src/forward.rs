@@ -125,6 +125,11 @@ impl Forward {
         }
     }
 
+    /// Whether this configuration is the one in force.
+    pub(crate) fn is_under(&self, bundle: &Bundle) -> bool {
+        self.bundle.as_ref().is_some_and(|known| known.epoch() == bundle.epoch())
+    }
+
     /// What follows is routed under this configuration.
     pub(crate) fn under(&mut self, bundle: &Arc<Bundle>) {
         let counted = self.named();

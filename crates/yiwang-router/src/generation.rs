@@ -5,6 +5,8 @@
 //! that the partition is no longer its own. A configuration marker says from which raw position on an epoch is in force. Only keys and
 //! values are made here; appending them in the right order is the worker's.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 use yiwang_core::ids::Id;
@@ -132,6 +134,17 @@ pub(crate) fn markers(entries: &[(Bytes, Bytes)]) -> Vec<Marker> {
     let Some(value) = get(entries, "markers") else { return Vec::new() };
     let mut from = Reader::new(value);
     from.list(|r| Ok(Marker { from: r.uint()?, config: r.id()? })).unwrap_or_default()
+}
+
+/// The configuration that a record was routed with, as far as the markers reach.
+pub(crate) fn in_force(markers: &[Marker], seq: u64) -> Option<Id> {
+    markers.iter().rev().find(|marker| marker.from <= seq).map(|marker| marker.config)
+}
+
+/// The markers that a replay from `seq` under `config` still meets.
+pub(crate) fn pending(markers: &[Marker], seq: u64, config: Id) -> VecDeque<Marker> {
+    let ahead = |m: &&Marker| m.from > seq || (m.from == seq && m.config != config);
+    markers.iter().filter(ahead).copied().collect()
 }
 
 /// The record of the markers; those that no replay can reach any more are left out.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use yiwang_core::ids::{Id, key_hash};
+use yiwang_core::ids::key_hash;
 use yiwang_core::record::Signal;
 use yiwang_core::registry::DeviceNo;
 use yiwang_core::route::{Quarantined, Reading, Sink};
@@ -42,7 +42,6 @@ pub(crate) struct Outputs {
     topics: Topics,
     cloud_events: bool,
     batch: Batch,
-    config: Option<Id>,
     /// By device number of the registry in force.
     devices: Vec<Option<Box<Heard>>>,
     names: Names,
@@ -62,7 +61,6 @@ impl Outputs {
             topics,
             cloud_events,
             batch: Batch::new(),
-            config: None,
             devices: Vec::new(),
             names: Names::default(),
             forward: Forward::new(log),
@@ -71,12 +69,10 @@ impl Outputs {
 
     /// What follows was routed under this configuration: another registry numbers devices anew.
     pub(crate) fn under(&mut self, bundle: &Arc<Bundle>) {
-        let config = bundle.epoch();
-        if self.config != Some(config) {
+        if !self.forward.is_under(bundle) {
             self.devices.clear();
             self.names.clear();
             self.forward.under(bundle);
-            self.config = Some(config);
         }
     }
 
@@ -129,6 +125,19 @@ pub(crate) fn device_fields(reading: &Reading<'_>) -> DeviceFields {
         asset: reading.device.asset.as_deref().unwrap_or_default(),
         labels: &[],
     })
+}
+
+/// A quarantine row as it lies on the log.
+pub(crate) fn quarantine_bytes(row: &Quarantined<'_>) -> Vec<u8> {
+    let note = QuarantineNote {
+        raw: row.id,
+        reason: row.reason,
+        detail: row.detail,
+        product_version: &row.product.map(version).unwrap_or_default(),
+        codec_hash: row.product.map(|product| product.codec_hash),
+        attempts: row.attempts,
+    };
+    quarantine_to_bytes(row.raw, &note)
 }
 
 impl Sink for Outputs {
@@ -191,16 +200,7 @@ impl Sink for Outputs {
 
     fn quarantine(&mut self, row: &Quarantined<'_>) {
         let route = Route::Key { hash: key_hash(row.raw.device) };
-        let product_version = row.product.map(version).unwrap_or_default();
-        let note = QuarantineNote {
-            raw: row.id,
-            reason: row.reason,
-            detail: row.detail,
-            product_version: &product_version,
-            codec_hash: row.product.map(|product| product.codec_hash),
-            attempts: row.attempts,
-        };
-        let (key, value) = (row.raw.device.as_bytes(), quarantine_to_bytes(row.raw, &note));
+        let (key, value) = (row.raw.device.as_bytes(), quarantine_bytes(row));
         let Self { topics, cloud_events, batch, forward, .. } = self;
         if !*cloud_events {
             batch.push(topics.quarantine, route, key, &[], &value);

@@ -15,7 +15,7 @@ use yiwang_log::Position;
 
 use crate::bundle::Bundle;
 use crate::forward::Forwarded;
-use crate::generation::{Generation, Marker, markers};
+use crate::generation::{Generation, Marker, in_force, markers, pending};
 
 /// A partition while it is ours.
 pub(crate) struct Partition {
@@ -55,17 +55,13 @@ impl Known {
     pub(crate) fn start(&self, committed: u64) -> (u64, Option<Id>) {
         match &self.generation {
             Some(generation) => (generation.seq, Some(generation.config)),
-            None => {
-                let in_force = self.markers.iter().rev().find(|marker| marker.from <= committed);
-                (committed, in_force.map(|marker| marker.config))
-            }
+            None => (committed, in_force(&self.markers, committed)),
         }
     }
 
     /// The markers that a replay from `seq` under `config` still meets.
     pub(crate) fn pending(&self, seq: u64, config: Id) -> VecDeque<Marker> {
-        let reached = |m: &&Marker| m.from > seq || (m.from == seq && m.config != config);
-        self.markers.iter().filter(reached).copied().collect()
+        pending(&self.markers, seq, config)
     }
 }
 

@@ -16,7 +16,7 @@ use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 
 use super::RuleTrace;
 use super::seen::{Output, Seen};
-use crate::generation::{Generation, Marker, bundle, markers};
+use crate::generation::{Generation, Marker, bundle, in_force, markers, pending};
 use crate::readings::version;
 use crate::work::{BUNDLES, input};
 use crate::{Bundle, Error, GROUP};
@@ -178,9 +178,7 @@ impl<'l> Replay<'l> {
     /// Nothing seen yet, at the oldest kept record.
     fn fresh(&mut self) -> Player {
         let from = self.kept.start;
-        let markers = markers(&self.state);
-        let in_force = markers.iter().rev().find(|marker| marker.from <= from).copied();
-        let known = in_force.and_then(|marker| self.load(marker.config));
+        let known = in_force(&markers(&self.state), from).and_then(|config| self.load(config));
         let exact = from == 0 && known.is_some();
         let bundle = known.unwrap_or_else(|| self.current.clone());
         self.player(PartitionState::new(bundle.shared()), bundle, from, exact)
@@ -201,9 +199,7 @@ impl<'l> Replay<'l> {
     }
 
     fn player(&self, state: PartitionState, bundle: Arc<Bundle>, from: u64, exact: bool) -> Player {
-        let config = bundle.epoch();
-        let reached = |m: &Marker| m.from > from || (m.from == from && m.config != config);
-        let pending = markers(&self.state).into_iter().filter(reached).collect();
+        let pending = pending(&markers(&self.state), from, bundle.epoch());
         let (seen, work) = (Seen::default(), Workspace::default());
         Player { state, bundle, pending, seen, work, from, exact }
     }

@@ -4,10 +4,10 @@ use yiwang_core::ids::Id;
 use yiwang_core::record::Signal;
 use yiwang_core::route::{Quarantined, Reading, Sink};
 use yiwang_core::routes::Stream;
-use yiwang_proto::{QuarantineNote, quarantine_to_bytes, signal_to_bytes};
+use yiwang_proto::signal_to_bytes;
 
-use crate::outputs::device_fields;
-use crate::readings::{Names, version};
+use crate::outputs::{device_fields, quarantine_bytes};
+use crate::readings::Names;
 
 /// Something that came out.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,21 +94,12 @@ impl Sink for Seen {
         if !self.keeps {
             return;
         }
-        let product_version = row.product.map(version).unwrap_or_default();
-        let note = QuarantineNote {
-            raw: row.id,
-            reason: row.reason,
-            detail: row.detail,
-            product_version: &product_version,
-            codec_hash: row.product.map(|product| product.codec_hash),
-            attempts: row.attempts,
-        };
         self.outputs.push(Output {
             stream: Stream::Quarantine,
             id: row.id.to_string(),
             device: row.raw.device.to_owned(),
             properties: Vec::new(),
-            value: quarantine_to_bytes(row.raw, &note),
+            value: quarantine_bytes(row),
         });
     }
 }
