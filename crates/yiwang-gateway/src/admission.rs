@@ -15,6 +15,8 @@ use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 use yiwang_log::{Batch, Halt, Receipt, Writer};
 
+use crate::config::RawPressure;
+
 /// Virtual time of one byte at weight 1: large enough that the largest weight still counts whole units.
 const BYTE: u128 = 1 << 20;
 /// Bytes that a batch counts for beside its own.
@@ -77,20 +79,11 @@ pub struct Waited {
     pub seconds: f64,
 }
 
-/// The limits of [`Admission`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Bytes that may stand at the log's door without having waited here.
-    pub(crate) door_bytes_max: usize,
-    /// Batches of life safety in a row while others wait.
-    pub(crate) life_safety_run_max: u32,
-}
-
 /// The way into the log.
 #[derive(Debug)]
 pub(crate) struct Admission {
     writer: Writer,
-    limits: Limits,
+    limits: RawPressure,
     /// Bytes of batches that went to the log's door directly and were not yet taken.
     at_door: AtomicUsize,
     queue: Mutex<Queue>,
@@ -159,7 +152,7 @@ impl Drop for AtDoor<'_> {
 }
 
 impl Admission {
-    pub(crate) fn new(writer: Writer, limits: Limits) -> Self {
+    pub(crate) fn new(writer: Writer, limits: RawPressure) -> Self {
         let (queue, grown) = (Mutex::default(), Notify::new());
         Self { writer, limits, at_door: AtomicUsize::new(0), queue, grown }
     }

@@ -42,7 +42,7 @@ struct Pressure {
 impl Pressure {
     fn new() -> Self {
         let log = slow_log();
-        let limits = Limits { door_bytes_max: 2 * RECORD_BYTES, life_safety_run_max: 8 };
+        let limits = RawPressure { door_bytes_max: 2 * RECORD_BYTES, life_safety_run_max: 8 };
         let admission = Arc::new(Admission::new(log.writer(), limits));
         Self { log, admission, stop: CancellationToken::new(), senders: JoinSet::new() }
     }
@@ -161,7 +161,7 @@ async fn life_safety_goes_first_and_does_not_starve_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn without_pressure_nothing_waits() {
     let log = slow_log();
-    let limits = Limits { door_bytes_max: 2 * RECORD_BYTES, life_safety_run_max: 8 };
+    let limits = RawPressure { door_bytes_max: 2 * RECORD_BYTES, life_safety_run_max: 8 };
     // Nobody runs it: a batch that waited would never be taken.
     let admission = Admission::new(log.writer(), limits);
     for _ in 0..100 {
@@ -179,7 +179,7 @@ async fn without_pressure_nothing_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_halt_reaches_all_who_wait() {
     let log = slow_log();
-    let limits = Limits { door_bytes_max: RECORD_BYTES, life_safety_run_max: 8 };
+    let limits = RawPressure { door_bytes_max: RECORD_BYTES, life_safety_run_max: 8 };
     let admission = Arc::new(Admission::new(log.writer(), limits));
     let mut senders = JoinSet::new();
     for _ in 0..60 {

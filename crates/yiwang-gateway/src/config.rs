@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::admission::Limits;
 
 /// The `[intake]` section as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,7 +29,7 @@ pub struct RawConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPressure {
-    /// Bytes that may stand at the log's door; the others wait for their turn.
+    /// Bytes that may stand at the log's door without having waited; the others wait for their turn.
     pub door_bytes_max: usize,
     /// Batches of life safety in a row while others wait.
     pub life_safety_run_max: u32,
@@ -39,13 +38,6 @@ pub struct RawPressure {
 impl Default for RawPressure {
     fn default() -> Self {
         Self { door_bytes_max: 1024 * 1024, life_safety_run_max: 32 }
-    }
-}
-
-impl RawPressure {
-    pub(crate) fn limits(self) -> Limits {
-        let Self { door_bytes_max, life_safety_run_max } = self;
-        Limits { door_bytes_max, life_safety_run_max }
     }
 }
 

@@ -101,7 +101,7 @@ impl Gateway {
         })?;
         let stats = Arc::<Stats>::default();
         let ledger = Arc::<Ledger>::default();
-        let admission = Arc::new(Admission::new(deps.log.writer(), config.pressure.limits()));
+        let admission = Arc::new(Admission::new(deps.log.writer(), config.pressure));
         let intake = Arc::new(Intake {
             writer: deps.log.writer(),
             admission: Arc::clone(&admission),
