@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use yiwang_core::access::Authorizer;
+use yiwang_core::category::is_below;
 use yiwang_core::district::District;
 use yiwang_core::incident::{Case, ChangeKind, Incident, State, UnitId};
 use yiwang_core::record::AlarmSeverity;
@@ -80,7 +81,7 @@ impl Filter {
             &*incident.district == unit || levels.into_iter().any(|level| &**level == unit)
         };
         (self.categories.is_empty()
-            || self.categories.iter().any(|code| below(&incident.category, code)))
+            || self.categories.iter().any(|code| is_below(&incident.category, code)))
             && self.subtree.as_deref().is_none_or(under)
             && self.severity.is_none_or(|least| incident.severity >= least)
             && (!self.joint_duty || incident.joint_duty)
@@ -105,11 +106,6 @@ impl Filter {
     pub(crate) fn lists(&self, incident: &Incident) -> bool {
         self.admits(incident) && (!self.states.is_empty() || incident.state.is_open())
     }
-}
-
-/// `flood.road` is below `flood`, and itself.
-fn below(category: &str, prefix: &str) -> bool {
-    category.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// What goes out on a stream, and its size.

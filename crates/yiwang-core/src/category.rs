@@ -134,6 +134,12 @@ impl CategoryList {
     }
 }
 
+/// Whether a code is this prefix or below it, by dotted segment: `flood.road` is below `flood`.
+#[must_use]
+pub fn is_below(code: &str, prefix: &str) -> bool {
+    code.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {

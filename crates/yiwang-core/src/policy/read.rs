@@ -11,7 +11,7 @@ use super::budget::Span;
 use super::fields::Fields;
 use super::{Assist, Evidence, Lead, Mode, Who};
 use crate::calendar::Calendar;
-use crate::category::CategoryList;
+use crate::category::{CategoryList, is_below};
 use crate::district::files::{self, At, FileSet, Findings, POLICIES};
 use crate::district::{Tier, UnitId, UnitKind};
 
@@ -49,10 +49,7 @@ pub(crate) struct Selector {
 impl Selector {
     /// Whether a category is this prefix or below it, by dotted segment.
     pub(crate) fn covers(&self, category: &str) -> bool {
-        self.category.as_deref().is_none_or(|prefix| {
-            let rest = category.strip_prefix(prefix);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+        self.category.as_deref().is_none_or(|prefix| is_below(category, prefix))
     }
 
     /// Length of the category prefix in segments.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{Route, Routes, Stream, Topic};
+use crate::category::is_below;
 use crate::district::District;
 use crate::district::files::{self, At, FileSet, Findings, ROUTES};
 use crate::problem::Problem;
@@ -235,11 +236,8 @@ impl Reader<'_> {
                 let remedy = "name a category or group of categories.yaml";
                 self.found.error(at(prefix), "CATEGORY_UNKNOWN", message, remedy);
             }
-            let below = |code: &str| {
-                let rest = code.strip_prefix(prefix.value.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            codes.extend(list.all().iter().map(|it| it.code.clone()).filter(|code| below(code)));
+            let all = list.all().iter().map(|it| it.code.clone());
+            codes.extend(all.filter(|code| is_below(code, &prefix.value)));
         }
         codes.sort_unstable();
         codes.dedup();

@@ -6,7 +6,7 @@
 use super::Context;
 use super::machine::Moment;
 use super::memory::{Memory, is_valid};
-use super::state::{DeviceRules, Emitted, Entry, Mark, Phase, insert};
+use super::state::{DeviceRules, Emitted, Mark, Phase, insert};
 use crate::record::Millis;
 use crate::sample::Sampled;
 use crate::thing::Hold;
@@ -89,11 +89,7 @@ impl DeviceRules {
                 if !holds {
                     continue;
                 }
-                insert(
-                    &mut self.entries,
-                    at,
-                    Entry::new(index as u16, rule.steps.len(), rule.base),
-                );
+                insert(&mut self.entries, at, (index, rule));
             }
             stepped.changed = true;
             if let Some(entry) = self.entries.get_mut(at) {
@@ -122,8 +118,7 @@ impl DeviceRules {
             }
             let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);
             if self.entries.get(at).is_none_or(|entry| usize::from(entry.rule) != index) {
-                let entry = Entry::new(index as u16, rule.steps.len(), rule.base);
-                insert(&mut self.entries, at, entry);
+                insert(&mut self.entries, at, (index, rule));
             }
             if let Some(entry) = self.entries.get_mut(at) {
                 debug_assert!(entry.phase != Phase::Pending, "no hold, so never pending");

@@ -4,7 +4,7 @@
 //! only. Times are device times; the [`Mark`] beside each keeps what its id needs when the time was our own.
 
 use super::memory::Memory;
-use super::{RuleSet, Step};
+use super::{Rule, RuleSet, Step};
 use crate::ids::{self, Id};
 use crate::record::{AlarmSeverity, Millis, SignalKind};
 
@@ -237,10 +237,10 @@ impl Entry {
     }
 }
 
-/// Puts in an entry. Room is made for this one alone: most devices never have a second.
-pub(super) fn insert(entries: &mut Vec<Entry>, at: usize, entry: Entry) {
+/// Puts in a new entry of the rule with this number. Room is made for this one alone: most devices never have a second.
+pub(super) fn insert(entries: &mut Vec<Entry>, at: usize, (number, rule): (usize, &Rule)) {
     entries.reserve_exact(1);
-    entries.insert(at, entry);
+    entries.insert(at, Entry::new(number as u16, rule.steps.len(), rule.base));
 }
 
 /// The rules of one device.

@@ -126,8 +126,7 @@ impl DeviceRules {
                 continue;
             }
             if !known {
-                let entry = Entry::new(index as u16, rule.steps.len(), rule.base);
-                insert(&mut self.entries, at, entry);
+                insert(&mut self.entries, at, (index, rule));
             }
             let Some(entry) = self.entries.get_mut(at) else { continue };
             let edge = self.newest.t.saturating_add(ms);
