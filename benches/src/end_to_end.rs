@@ -9,17 +9,17 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use yiwang_proto::incident::v1::WatchRequest;
 use yiwang_proto::incident::v1::watch_response::Item;
 use yiwang_proto::incident::v1::watch_service_client::WatchServiceClient;
 use yiwang_tests::hub::Hub;
-use yiwang_tests::mqtt::{Connection, Load, LoadClient, Login, Version};
+use yiwang_tests::mqtt::{Connection, Load, Login, Version};
 
 use crate::fixture::{self, Device};
-use crate::mqtt::{hub, wait_routed};
+use crate::mqtt::{check_fates, hub, wait_routed};
 use crate::report::{Line, median};
 
 /// Runs of the rate.
@@ -61,7 +61,7 @@ pub fn run() -> anyhow::Result<Line> {
         );
         rates.push(rate);
     }
-    check_fates(&hub, STATIONS as u64 * ROUNDS * MESSAGES)?;
+    check_fates(&hub)?;
     let rate = median(&rates);
     let (first, second) = detectors.split_at(ALARMS);
     let mut sent = ROUNDS * MESSAGES;
@@ -100,33 +100,12 @@ fn telemetry(
     sent: u64,
     messages: u64,
 ) -> anyhow::Result<yiwang_tests::mqtt::LoadReport> {
-    let client = |device: &Device| LoadClient {
-        id: device.client_id(),
-        password: Some(device.secret()),
-        topic: device.topic(),
-    };
-    let clients = stations.iter().map(client).collect();
+    let clients = stations.iter().map(|device| device.connection(true)).collect();
     let load = Load { address, clients, window: WINDOW, messages, rate };
     let report = load.run(&move |_, number, out| {
         fixture::station_message(sent + number + 1, fixture::now_ms(), out);
     });
     report.context("the telemetry broke off")
-}
-
-/// Everything was routed: nothing quarantined, duplicate or rejected.
-fn check_fates(hub: &Hub, sent: u64) -> anyhow::Result<()> {
-    let row = |row: &str| {
-        let label = format!("row=\"{row}\"");
-        let value = hub.metric("router", "yiwang_router_records_total", &label);
-        value.map_err(|error| anyhow!(error))
-    };
-    let routed = row("routed")?;
-    ensure!(routed >= sent as f64, "{routed} of {sent} messages were routed");
-    for other in ["quarantined", "duplicate", "rejected"] {
-        let count = row(other)?;
-        ensure!(count == 0.0, "{count} messages were {other}");
-    }
-    Ok(())
 }
 
 /// Times of the alarms of all detectors from due to shown, ascending, under a steady load of `rate` events a second.

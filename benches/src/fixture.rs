@@ -10,6 +10,8 @@ use yiwang_core::ids::Id;
 use yiwang_core::record::{AlarmSeverity, Point, Signal, SignalKind};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::Shared;
+use yiwang_tests::hub::{Mode, Plan};
+use yiwang_tests::mqtt::LoadClient;
 
 /// Points of made-up places: 200 m apart, so that no two signals are of one incident.
 const STEP_E6: i32 = 2_000;
@@ -128,11 +130,25 @@ impl Device {
         format!("demo-secret-{}-0001", self.name)
     }
 
+    /// Its connection; without a password for an open broker.
+    #[must_use]
+    pub fn connection(&self, with_password: bool) -> LoadClient {
+        let password = with_password.then(|| self.secret());
+        LoadClient { id: self.client_id(), password, topic: self.topic() }
+    }
+
     /// Topic of its properties.
     #[must_use]
     pub fn topic(&self) -> String {
         format!("iot/v1/{}/{}/up/property", self.product, self.name)
     }
+}
+
+/// The embedded hub with the benches' configuration and these further settings.
+#[must_use]
+pub fn plan(data: &Path, set: Vec<String>) -> Plan {
+    let config = repository().join("config/bench.toml");
+    Plan { mode: Mode::Embedded, data: data.to_path_buf(), config, set }
 }
 
 /// As many devices of a product.

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use yiwang_tests::hub::{Hub, Mode, Plan, free_ports};
-use yiwang_tests::mqtt::{Connection, Load, LoadClient, LoadReport, Login, Version};
+use anyhow::{Context, anyhow, ensure};
+use yiwang_tests::hub::{Hub, free_ports};
+use yiwang_tests::mqtt::{Connection, Load, LoadReport, Login, Version};
 use yiwang_tests::wait::until;
 
 use crate::fixture::{self, Device};
@@ -85,25 +85,36 @@ pub fn run() -> anyhow::Result<Line> {
 pub fn hub(data: &Path, devices: &[Device]) -> anyhow::Result<Hub> {
     let list = data.join("devices");
     fixture::write_devices(&list, devices)?;
-    let plan = Plan {
-        mode: Mode::Embedded,
-        data: data.join("data"),
-        config: fixture::repository().join("config/bench.toml"),
-        set: vec![format!("district.devices={}", list.display())],
-    };
-    plan.start().map_err(|error| anyhow!(error))
+    let set = vec![format!("district.devices={}", list.display())];
+    fixture::plan(&data.join("data"), set).start().map_err(|error| anyhow!(error))
 }
 
-/// Waits until so many messages are routed.
+/// Waits until so many messages are routed; how many then are.
 ///
 /// # Errors
-/// If the router does not get there.
-pub fn wait_routed(hub: &Hub, sent: u64) -> anyhow::Result<()> {
+/// If the router does not get there: the last lines of its log.
+pub fn wait_routed(hub: &Hub, sent: u64) -> anyhow::Result<f64> {
     let routed = until("the router to catch up", Duration::from_secs(120), || {
-        let routed = hub.metric("router", "yiwang_router_records_total", "row=\"routed\"")?;
-        if routed >= sent as f64 { Ok(()) } else { Err(format!("{routed} of {sent}")) }
+        let routed = count(hub, "routed")?;
+        if routed >= sent as f64 { Ok(routed) } else { Err(format!("{routed} of {sent}")) }
     });
-    routed.map_err(|error| anyhow!(error))
+    routed.map_err(|error| anyhow!("{error}\n{}", hub.last_lines("all")))
+}
+
+/// Everything that came to the router was routed: nothing quarantined, duplicate or rejected.
+///
+/// # Errors
+/// What has become of others.
+pub fn check_fates(hub: &Hub) -> anyhow::Result<()> {
+    for other in ["quarantined", "duplicate", "rejected"] {
+        let count = count(hub, other).map_err(|error| anyhow!(error))?;
+        ensure!(count == 0.0, "{count} messages were {other}");
+    }
+    Ok(())
+}
+
+fn count(hub: &Hub, row: &str) -> Result<f64, String> {
+    hub.metric("router", "yiwang_router_records_total", &format!("row=\"{row}\""))
 }
 
 fn load(
@@ -113,11 +124,7 @@ fn load(
     ours: bool,
     round: u64,
 ) -> anyhow::Result<LoadReport> {
-    let client = |device: &Device| LoadClient {
-        id: device.client_id(),
-        password: ours.then(|| device.secret()),
-        topic: device.topic(),
-    };
+    let client = |device: &Device| device.connection(ours);
     let messages = MESSAGES / shape.connections as u64;
     let load = Load {
         address,

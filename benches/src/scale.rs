@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_log::{Batch, EmbeddedConfig, Log, Route, key_hash, standard_topics};
 use yiwang_proto::wire::write_raw;
-use yiwang_tests::hub::{Hub, Mode, Plan};
-use yiwang_tests::wait::until;
+use yiwang_tests::hub::Hub;
 
 use crate::fixture::{self, villages};
+use crate::mqtt::{check_fates, wait_routed};
 use crate::report::{Line, cpu_seconds, median, resident_bytes};
 
 /// Partitions of the shipped configuration.
@@ -37,7 +37,6 @@ const FIRST: u64 = 1_000_000;
 const COUNTED: u64 = 8_000_000;
 /// Device time passes by so much from message to message of the whole district.
 const STEP_MS: u64 = 1;
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Works off the same backlog with one worker and with two, in turns.
 ///
@@ -152,9 +151,7 @@ fn measure(devices: usize) -> anyhow::Result<Size> {
 
 /// The embedded hub over these folders, not waited for.
 fn launch(data: &Path, set: Vec<String>) -> anyhow::Result<Hub> {
-    let config = fixture::repository().join("config/bench.toml");
-    let plan = Plan { mode: Mode::Embedded, data: data.to_path_buf(), config, set };
-    plan.launch().map_err(|error| anyhow!(error))
+    fixture::plan(data, set).launch().map_err(|error| anyhow!(error))
 }
 
 /// Where a router stands.
@@ -165,18 +162,9 @@ struct Standing {
 
 /// Waits until so many records are routed, and nothing has become of others.
 fn wait_for(hub: &Hub, routed: u64) -> anyhow::Result<(Instant, Standing)> {
-    let count =
-        |row: &str| hub.metric("router", "yiwang_router_records_total", &format!("row=\"{row}\""));
-    let standing = until("the router to get there", PATIENCE, || {
-        let now = count("routed")?;
-        if now >= routed as f64 { Ok(now) } else { Err(format!("{now} of {routed}")) }
-    });
-    let standing = standing.map_err(|error| anyhow!("{error}\n{}", hub.last_lines("all")))?;
-    for other in ["quarantined", "duplicate", "rejected"] {
-        let found = count(other).map_err(|error| anyhow!(error))?;
-        ensure!(found == 0.0, "{found} records were {other}");
-    }
-    Ok((Instant::now(), Standing { routed: standing, cpu: cpu_seconds(hub.pid("router")) }))
+    let routed = wait_routed(hub, routed)?;
+    check_fates(hub)?;
+    Ok((Instant::now(), Standing { routed, cpu: cpu_seconds(hub.pid("router")) }))
 }
 
 /// Appends so many records to topic `raw` of a hub that does not run; `write` gives device key and body.

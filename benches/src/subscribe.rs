@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
-use yiwang_tests::hub::{Mode, Plan};
-use yiwang_tests::mqtt::{Load, LoadClient};
+use yiwang_tests::mqtt::Load;
 use yiwang_tests::wait::until;
 
 use crate::fixture::{self, Device};
@@ -40,19 +39,15 @@ pub fn run() -> anyhow::Result<Line> {
     fixture::write_devices(&list, &devices)?;
     let mosquitto = Mosquitto::start(folder.path())?;
     let broker = mosquitto.address;
-    let plan = Plan {
-        mode: Mode::Embedded,
-        data: folder.path().join("data"),
-        config: fixture::repository().join("config/bench.toml"),
-        set: vec![
-            format!("district.devices={}", list.display()),
-            format!(
-                "intake.subscribe=[{{name=\"bench\",host=\"127.0.0.1\",port={},client_id=\"bench-hub\"}}]",
-                broker.port()
-            ),
-        ],
-    };
-    let hub = plan.start().map_err(|error| anyhow!(error))?;
+    let set = vec![
+        format!("district.devices={}", list.display()),
+        format!(
+            "intake.subscribe=[{{name=\"bench\",host=\"127.0.0.1\",port={},client_id=\"bench-hub\"}}]",
+            broker.port()
+        ),
+    ];
+    let hub =
+        fixture::plan(&folder.path().join("data"), set).start().map_err(|error| anyhow!(error))?;
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let messages = PUBLISHERS as u64 * MESSAGES;
     for round in 0..ROUNDS {
@@ -77,12 +72,7 @@ pub fn run() -> anyhow::Result<Line> {
 }
 
 fn publish(broker: SocketAddr, devices: &[Device], round: u64) -> anyhow::Result<()> {
-    let client = |device: &Device| LoadClient {
-        id: device.client_id(),
-        password: None,
-        topic: device.topic(),
-    };
-    let clients = devices.iter().map(client).collect();
+    let clients = devices.iter().map(|device| device.connection(false)).collect();
     let load = Load { address: broker, clients, window: WINDOW, messages: MESSAGES, rate: 0.0 };
     let now = fixture::now_ms();
     let sent = load.run(&move |_, number, out| {

@@ -4,11 +4,13 @@
 //! the device, `ids` naming message and reading, `route` the whole step without encoding, `whole` all of it. What `route`
 //! has beside the stages is the state: duplicates, clock, counters, wake list.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../../../crates/yiwang-core/tests/counting/mod.rs"]
+mod counting;
+
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use counting::allocations;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use yiwang_core::codec::{Message, Scratch};
@@ -23,28 +25,6 @@ use yiwang_hotpath::{DEVICES, Encoder, Fleet, PAYLOADS, Payload, Router};
 /// Rounds of messages, and how many of them only warm up: births, first values, growing memory.
 const ROUNDS: u64 = 72;
 const WARM: usize = 8 * DEVICES;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[expect(unsafe_code, reason = "an allocator that counts, for this benchmark only")]
-// SAFETY: every call is handed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Where readings end that are not to be encoded.
 struct Nowhere;
@@ -65,9 +45,9 @@ fn stage(
     mut run: impl FnMut(usize),
 ) {
     (0..fleet.len()).for_each(&mut run);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     (WARM..fleet.len()).for_each(&mut run);
-    told(name, ALLOCATIONS.load(Ordering::Relaxed) - before, fleet.len() - WARM);
+    told(name, allocations() - before, fleet.len() - WARM);
     let mut number = WARM;
     group.bench_function(name, |b| {
         b.iter(|| {
@@ -89,9 +69,9 @@ fn whole<S>(
     let once = || {
         let mut state = fresh();
         route(&mut state, 0..WARM);
-        let (before, begun) = (ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
+        let (before, begun) = (allocations(), Instant::now());
         route(&mut state, WARM..fleet.len());
-        (begun.elapsed(), ALLOCATIONS.load(Ordering::Relaxed) - before)
+        (begun.elapsed(), allocations() - before)
     };
     told(name, once().1, count);
     group.bench_function(name, |b| {

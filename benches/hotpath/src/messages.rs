@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use prost::encoding::{WireType, encode_key, encode_varint};
+
 /// 2026-11-23 in ms.
 const NOW: i64 = 1_795_399_200_000;
 /// Time between two rounds.
@@ -166,21 +168,13 @@ pub fn edge(device: usize, round: u64) -> Vec<u8> {
     payload
 }
 
-fn varint_field(number: u64, value: u64, out: &mut Vec<u8>) {
-    varint(number << 3, out);
-    varint(value, out);
+fn varint_field(number: u32, value: u64, out: &mut Vec<u8>) {
+    encode_key(number, WireType::Varint, out);
+    encode_varint(value, out);
 }
 
-fn piece(number: u64, bytes: &[u8], out: &mut Vec<u8>) {
-    varint(number << 3 | 2, out);
-    varint(bytes.len() as u64, out);
+fn piece(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(number, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -1,34 +1,12 @@
 //! In the steady state decoding does not allocate.
-#![expect(unsafe_code, reason = "only a global allocator can count allocations")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod counting;
 
+use counting::allocations;
 use yiwang_core::codec::{Message, Scratch};
 use yiwang_core::record::BodyKind;
 use yiwang_core::sample::{Flags, Samples};
 use yiwang_core::thing::Product;
-
-struct Counting;
-
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; counting does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `System.alloc` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn shipped(key: &str) -> Product {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/products/");
@@ -93,9 +71,9 @@ fn steady_state_does_not_allocate() {
         }
     };
     run();
-    let before = COUNT.load(Ordering::Relaxed);
+    let before = allocations();
     for _ in 0..100 {
         run();
     }
-    assert_eq!(COUNT.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(allocations() - before, 0);
 }

@@ -2,39 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use counting::allocations;
 use yiwang_core::district::{District, FileSet};
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
     Fate, Input, PartitionState, Place, Quarantined, Reading, Shared, Sink, Workspace,
 };
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[expect(unsafe_code, reason = "an allocator that counts, for this test only")]
-// SAFETY: every call is handed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[derive(Default)]
 struct Count {
@@ -121,7 +100,7 @@ fn nothing_is_allocated_per_record() {
     let mut started = Instant::now();
     for (round, bodies) in (0..).zip(&bodies) {
         if round == ROUNDS / 2 {
-            before = ALLOCATIONS.load(Ordering::Relaxed);
+            before = allocations();
             started = Instant::now();
         }
         let received_at = start + round * 60_000 + 500;
@@ -147,7 +126,7 @@ fn nothing_is_allocated_per_record() {
             state.route(&shared, place, &input, &mut work, &mut count);
         }
     }
-    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocated = allocations() - before;
     let records = DEVICES as u64 * ROUNDS as u64 / 2;
     let each = started.elapsed().as_nanos() as u64 / records;
     println!("{each} ns a record in this profile, {allocated} allocations in {records} records");
