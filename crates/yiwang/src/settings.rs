@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use yiwang_gateway::{Clock, Deps, Directory, Pepper};
-use yiwang_log::{EmbeddedConfig, Floor, Log, Retention, TopicSpec};
+use yiwang_log::{EmbeddedConfig, Floor, Kind, Log, Retention, TopicSpec, standard_topics};
 use yiwang_store::Store;
 
 use crate::bundle::{self, Bundle};
@@ -24,17 +24,6 @@ const OUTBOX_AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// The program's version and, where it was built from a checkout, its commit.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " ", env!("YIWANG_COMMIT"));
 
-/// The topics of the hub: name, readers whose position bounds retention.
-const STREAMS: [(&str, &[&str]); 7] = [
-    ("raw", &[yiwang_router::GROUP]),
-    ("readings", &[]),
-    ("signals", &["centre"]),
-    ("lifecycle", &[]),
-    ("quarantine", &[]),
-    ("incidents", &[]),
-    ("commands", &[]),
-];
-
 /// The topics as the log is asked to open them, those of the routes among them.
 ///
 /// # Errors
@@ -45,15 +34,13 @@ pub fn topics(config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
         bytes_max: log.retention_bytes_max,
         age_max: Duration::from_secs(log.retention_age_hours_max * 3_600),
     };
-    let stream = |(name, readers): (&str, &[&str])| TopicSpec {
-        retention,
-        ..TopicSpec::stream(name, log.partitions, readers)
-    };
-    let mut topics: Vec<_> = STREAMS.into_iter().map(stream).collect();
-    topics.push(TopicSpec::compacted("state", log.partitions));
+    let mut topics = standard_topics(log.partitions);
     // Nobody's position bounds what is kept there: a reader that is away for too long hurts itself alone.
     let forwarded = bundle::forward_topics(config)?;
-    topics.extend(forwarded.iter().map(|topic| stream((&topic.name, &[]))));
+    topics.extend(forwarded.iter().map(|it| TopicSpec::stream(&it.name, log.partitions, &[])));
+    for topic in topics.iter_mut().filter(|topic| topic.kind == Kind::Stream) {
+        topic.retention = retention;
+    }
     Ok(topics)
 }
 
@@ -252,4 +239,19 @@ fn centre_name(config: &Config) -> String {
 fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "centre".to_owned(), |it| it.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_route_may_write_a_topic_of_the_hub() {
+        let own: BTreeSet<_> = standard_topics(1).into_iter().map(|topic| topic.name).collect();
+        assert_eq!(own, yiwang_core::routes::OWN_TOPICS.map(str::to_owned).into());
+        let raw = standard_topics(1).into_iter().find(|topic| topic.name == "raw");
+        assert_eq!(raw.map(|topic| topic.readers), Some(vec![yiwang_router::GROUP.to_owned()]));
+    }
 }

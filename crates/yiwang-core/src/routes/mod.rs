@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::district::{AreaPath, Tier, UnitId};
 use crate::record::{AlarmSeverity, QuarantineReason};
 
-pub use read::{ROUTES_MAX, TOPICS_MAX};
+pub use read::{OWN_TOPICS, ROUTES_MAX, TOPICS_MAX};
 
 /// What a topic carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

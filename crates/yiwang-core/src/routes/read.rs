@@ -21,7 +21,7 @@ pub const ROUTES_MAX: usize = 256;
 /// Most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 /// The hub's own topics, which no route may write.
-const RESERVED: [&str; 8] =
+pub const OWN_TOPICS: [&str; 8] =
     ["raw", "readings", "signals", "lifecycle", "quarantine", "incidents", "commands", "state"];
 
 type Text = Spanned<String>;
@@ -96,7 +96,7 @@ fn topics(raw: &RawFile, found: &mut Findings) -> Vec<Topic> {
         if !name_is_fine(name, found) {
             continue;
         }
-        if RESERVED.contains(&name.value.as_str()) {
+        if OWN_TOPICS.contains(&name.value.as_str()) {
             let message = format!("topic {} is the hub's own", name.value);
             found.error(at, "TOPIC_RESERVED", message, "choose another name");
         } else if topics.iter().any(|topic| *topic.name == *name.value) {
