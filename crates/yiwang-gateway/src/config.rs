@@ -167,7 +167,7 @@ pub struct RawSubscribe {
     /// Largest packet; one that is larger ends the connection each time, so keep it above the broker's own limit.
     #[serde(default = "broker_packet")]
     pub packet_bytes_max: usize,
-    /// Messages between the broker and the log; at least the broker's in-flight window.
+    /// Messages between the broker and the log; while so many wait, nothing more is read.
     #[serde(default = "queue")]
     pub queue_max: usize,
     /// Longest pause between two attempts to connect.

@@ -11,7 +11,7 @@ use rand::Rng;
 use rumqttc::{
     AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode,
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,10 @@ const BATCHES_MAX: usize = 16;
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
 /// A connection that lived this long starts the pauses anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
-/// What the request queue holds beside one acknowledgement per message: subscriptions and DISCONNECT.
+/// Most acknowledgements that are owed at a time: the packet ids there are. One that found no room would be lost, and
+/// its message stuck until the next connection.
+const OWED_MAX: usize = 65_535;
+/// What the request queue holds beside them: subscriptions and DISCONNECT.
 const REQUESTS_SPARE: usize = 64;
 
 /// One configured connection and what it reports to.
@@ -56,10 +59,8 @@ enum Ended {
     Stalled(Duration),
     #[error("the broker refuses the subscription to {0}; allow it there")]
     SubscriptionRefused(String),
-    #[error(
-        "the broker sends more at once than queue_max = {0}; raise it above its in-flight window"
-    )]
-    QueueFull(usize),
+    #[error("the broker has used up its packet ids; what was taken is acknowledged")]
+    OutOfIds,
     #[error("stopped")]
     Stopped,
 }
@@ -80,6 +81,10 @@ impl Subscriber {
                 return;
             }
             self.stats.reconnected();
+            if matches!(ended, Ended::OutOfIds) {
+                tracing::info!(source = self.config.name, "{ended}");
+                continue;
+            }
             let reason = ended.to_string();
             if self.source.set(SourceState::Down(reason.clone())) {
                 tracing::warn!(source = self.config.name, reason, "broker is away");
@@ -99,7 +104,7 @@ impl Subscriber {
 
     /// One connection, from CONNECT to the receipt of the last message that came by it.
     async fn connection(&self, first: bool, stop: &CancellationToken) -> Result<Ended, Halt> {
-        let requests_max = self.config.queue_max + self.config.filters.len() + REQUESTS_SPARE;
+        let requests_max = OWED_MAX + self.config.filters.len() + REQUESTS_SPARE;
         let (client, events) = AsyncClient::new(self.options(), requests_max);
         let (sender, receiver) = mpsc::channel(self.config.queue_max);
         let poll = Poll {
@@ -108,6 +113,9 @@ impl Subscriber {
             source: Arc::clone(&self.source),
             client: client.clone(),
             queue: Some(sender),
+            ends: Ended::Stopped,
+            held: None,
+            owed: 0,
             subscribe: first,
         };
         let mut task = JoinSet::new();
@@ -230,8 +238,14 @@ struct Poll {
     intake: Arc<Intake>,
     source: Arc<Source>,
     client: AsyncClient,
-    /// `None` once stopping: nothing more is taken, acknowledgements still go out.
+    /// `None` once ending: nothing more is taken, acknowledgements still go out.
     queue: Option<mpsc::Sender<Publish>>,
+    /// Why, once ending.
+    ends: Ended,
+    /// A message that found the queue full; the next is not read before it has gone.
+    held: Option<Publish>,
+    /// Messages taken whose acknowledgements have not gone out.
+    owed: usize,
     subscribe: bool,
 }
 
@@ -241,21 +255,27 @@ impl Poll {
         let silence_max = Duration::from_secs(u64::from(self.config.keep_alive_s) * 2);
         events.network_options.set_tcp_nodelay(true);
         loop {
-            let stopping = self.queue.is_none();
+            let ending = self.queue.is_none();
             let polled = tokio::select! {
                 biased;
-                () = stop.cancelled(), if !stopping => {
-                    self.queue = None;
+                () = stop.cancelled(), if !ending => {
+                    self.end(Ended::Stopped);
                     continue;
                 }
-                polled = timeout(silence_max, events.poll()) => polled,
+                () = self.wait_for_room(), if self.held.is_some() => continue,
+                polled = timeout(silence_max, events.poll()), if self.held.is_none() => polled,
             };
             let handled = match polled {
                 Err(_) => Err(Ended::Stalled(silence_max)),
-                Ok(Err(_)) if stopping => Err(Ended::Stopped),
+                // The broker closes, once it has read our DISCONNECT and the acknowledgements before it. If we closed, with
+                // messages of it unread, it would be told of a fault and forget them.
+                Ok(Err(_)) if ending => return self.ends,
                 Ok(Err(error)) => Err(Ended::Lost(Box::new(error))),
-                Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) if stopping => Err(Ended::Stopped),
                 Ok(Ok(Event::Incoming(packet))) => self.incoming(packet),
+                Ok(Ok(Event::Outgoing(Outgoing::PubAck(_)))) => {
+                    self.owed = self.owed.saturating_sub(1);
+                    Ok(())
+                }
                 Ok(Ok(Event::Outgoing(_))) => Ok(()),
             };
             if let Err(ended) = handled {
@@ -264,9 +284,17 @@ impl Poll {
         }
     }
 
+    /// Takes nothing more; the connection ends once what was taken is acknowledged.
+    fn end(&mut self, why: Ended) {
+        (self.queue, self.held, self.ends) = (None, None, why);
+    }
+
     fn incoming(&mut self, packet: Packet) -> Result<(), Ended> {
         match packet {
-            Packet::Publish(publish) => self.hand_over(publish),
+            Packet::Publish(publish) => {
+                self.hand_over(publish);
+                Ok(())
+            }
             Packet::ConnAck(connected) => {
                 // The session of an earlier process may hold other filters than ours.
                 if self.subscribe || !connected.session_present {
@@ -298,17 +326,30 @@ impl Poll {
         }
     }
 
-    fn hand_over(&self, publish: Publish) -> Result<(), Ended> {
-        let Some(queue) = &self.queue else {
-            return Ok(());
-        };
-        match queue.try_send(publish) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(publish)) if publish.qos == QoS::AtMostOnce => {
-                self.intake.ledger.update(Lane::Subscribe, |row| row.shed(Shed::QueueFull, 1));
-                Ok(())
+    /// Hands over the message that found no room, once there is some.
+    async fn wait_for_room(&mut self) {
+        let Some(queue) = &self.queue else { return };
+        let room = queue.reserve().await;
+        // Where nobody takes it any more it is not acknowledged, and comes again.
+        if let (Some(publish), Ok(room)) = (self.held.take(), room) {
+            room.send(publish);
+        }
+    }
+
+    fn hand_over(&mut self, publish: Publish) {
+        let Some(queue) = &self.queue else { return };
+        if publish.qos != QoS::AtMostOnce {
+            if self.owed == OWED_MAX {
+                return self.end(Ended::OutOfIds);
             }
-            Err(_) => Err(Ended::QueueFull(self.config.queue_max)),
+            self.owed += 1;
+        }
+        match queue.try_send(publish) {
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(publish)) if publish.qos == QoS::AtMostOnce => {
+                self.intake.ledger.update(Lane::Subscribe, |row| row.shed(Shed::QueueFull, 1));
+            }
+            Err(TrySendError::Full(publish)) => self.held = Some(publish),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The broker's path comes from `YIWANG_TEST_MOSQUITTO`, else `mosquitto` is looked for in `PATH` and `/usr/sbin`.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -22,12 +23,16 @@ struct Broker {
 
 impl Broker {
     fn start() -> Self {
+        Self::with("")
+    }
+
+    fn with(setting: &str) -> Self {
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n\
-             max_queued_messages 0\nlog_dest none\n"
+             max_queued_messages 0\nlog_dest none\n{setting}\n"
         );
         std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
         let child = Self::spawn(&folder, port);
@@ -121,11 +126,12 @@ fn subscription(broker: &Broker) -> RawConfig {
 
 async fn hub(broker: &Broker, log: Log) -> Hub {
     let hub = Hub::with(subscription(broker), log).await;
-    let up = |handle: &yiwang_gateway::Handle| {
-        handle.sources().all(|(_, state)| state == SourceState::Up)
-    };
-    hub.until("the broker is connected", up).await;
+    hub.until("the broker is connected", is_up).await;
     hub
+}
+
+fn is_up(handle: &yiwang_gateway::Handle) -> bool {
+    handle.sources().all(|(_, state)| state == SourceState::Up)
 }
 
 fn memory() -> Log {
@@ -198,11 +204,7 @@ async fn subscribes_again_where_the_broker_forgot() {
     broker.publish(&numbered(0, 10)).await;
     hub.stored(10).await;
     broker.restart();
-    hub.until("it is back", |handle| {
-        handle.stats().reconnects_total() > 0
-            && handle.sources().all(|(_, state)| state == SourceState::Up)
-    })
-    .await;
+    hub.until("it is back", |handle| handle.stats().reconnects_total() > 0 && is_up(handle)).await;
     broker.publish(&numbered(10, 20)).await;
     assert_numbered(&hub.stored(10).await, 10, 20);
     hub.finish().await;
@@ -223,6 +225,43 @@ async fn stop_acknowledges_what_is_safe() {
     second.finish().await;
 }
 
+/// A broker without a window sends all that it has; Mosquitto 2.0.11 does so with every session that it resumes.
+#[tokio::test]
+async fn a_backlog_is_drained_however_much_comes_at_once() {
+    const BACKLOG: usize = 20_000;
+    let broker = Broker::with("max_inflight_messages 0");
+    let mut config = subscription(&broker);
+    config.subscribe[0].queue_max = 256;
+    let first = Hub::with(config.clone(), memory()).await;
+    first.until("the session is there", is_up).await;
+    first.finish().await;
+    broker.publish(&numbered(0, BACKLOG)).await;
+    let mut hub = Hub::with(config.clone(), memory()).await;
+    let mut seen = HashSet::new();
+    assert_numbered(&first_times(&mut hub, &mut seen, BACKLOG).await, 0, BACKLOG);
+    let handle = hub.finish().await;
+    assert_eq!(handle.stats().reconnects_total(), 0, "one connection does it");
+    let mut next = Hub::with(config, memory()).await;
+    broker.publish(&numbered(BACKLOG, BACKLOG + 10)).await;
+    let stored = first_times(&mut next, &mut seen, 10).await;
+    assert_numbered(&stored, BACKLOG, BACKLOG + 10);
+    next.finish().await;
+}
+
+/// So many messages that were not seen before: what was sent ahead of its acknowledgement may come again.
+async fn first_times(
+    hub: &mut Hub,
+    seen: &mut HashSet<Vec<u8>>,
+    count: usize,
+) -> Vec<support::Stored> {
+    let mut stored = Vec::new();
+    while stored.len() < count {
+        let some = hub.stored(1).await;
+        stored.extend(some.into_iter().filter(|raw| seen.insert(raw.payload.clone())));
+    }
+    stored
+}
+
 #[tokio::test]
 async fn broker_away_is_told_and_waited_for() {
     let mut broker = Broker::start();
@@ -237,9 +276,6 @@ async fn broker_away_is_told_and_waited_for() {
     };
     hub.until("it is told that the broker is away", down).await;
     broker.child = Broker::spawn(&broker.folder, broker.port);
-    let up = |handle: &yiwang_gateway::Handle| {
-        handle.sources().all(|(_, state)| state == SourceState::Up)
-    };
-    hub.until("it came back by itself", up).await;
+    hub.until("it came back by itself", is_up).await;
     hub.finish().await;
 }
