@@ -3,9 +3,12 @@
 //!
 //! Numbers of a shared machine wander; a claim is the median of repeated runs, taken in turns with the reference.
 
+pub(crate) mod backlog;
 pub mod dispatch;
 pub mod end_to_end;
 pub mod fixture;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log_append;
 pub mod mqtt;
 pub mod report;

@@ -4,6 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
+#[cfg(feature = "kafka")]
+use yiwang_benches::kafka;
 use yiwang_benches::report::Line;
 use yiwang_benches::{dispatch, end_to_end, log_append, mqtt, route, scale, subscribe};
 
@@ -13,22 +15,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NAMES: &str = "log-append, mqtt-durable-qos1, end-to-end, dispatch-sqlite, dispatch-postgres, \
     route-json, route-ceiling, router-workers, route-scale, \
-    mqtt-subscribe-route";
+    mqtt-subscribe-route, kafka-route-kafka";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
-    if name == subscribe::COUNT {
-        let counted = subscribe::count(&arguments.collect::<Vec<_>>());
-        return counted.map_or_else(|error| failed(&name, &error), |()| ExitCode::SUCCESS);
-    }
-    match run(&name) {
-        Ok(line) => {
-            println!("{}", line.to_json(&name));
-            ExitCode::SUCCESS
-        }
-        Err(error) => failed(&name, &error),
-    }
+    let done = match name.as_str() {
+        subscribe::COUNT => subscribe::count(&arguments.collect::<Vec<_>>()),
+        #[cfg(feature = "kafka")]
+        kafka::COPY => kafka::copy(&arguments.collect::<Vec<_>>()),
+        _ => run(&name).map(|line| println!("{}", line.to_json(&name))),
+    };
+    done.map_or_else(|error| failed(&name, &error), |()| ExitCode::SUCCESS)
 }
 
 fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
@@ -46,6 +44,10 @@ fn run(name: &str) -> anyhow::Result<Line> {
         "router-workers" => with_program().and_then(|()| scale::run_workers()),
         "route-scale" => with_program().and_then(|()| scale::run_scale()),
         "mqtt-subscribe-route" => with_program().and_then(|()| subscribe::run()),
+        #[cfg(feature = "kafka")]
+        "kafka-route-kafka" => with_program().and_then(|()| kafka::run()),
+        #[cfg(not(feature = "kafka"))]
+        "kafka-route-kafka" => bail!("build the program and the benches with the feature kafka"),
         "mqtt-durable-qos1" => with_program().and_then(|()| mqtt::run()),
         "end-to-end" => with_program().and_then(|()| end_to_end::run()),
         _ => bail!("no benchmark is called \"{name}\"; there are: {NAMES}"),

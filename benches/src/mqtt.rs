@@ -20,6 +20,9 @@ const ROUNDS: usize = 5;
 /// Messages of a run, about.
 const MESSAGES: u64 = 400_000;
 
+/// Who takes no CPU for so long has nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
+
 /// Connections and unacknowledged publishes of each.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -38,7 +41,7 @@ pub fn run() -> anyhow::Result<Line> {
     let folder = tempfile::tempdir().context("failed to make a folder")?;
     let devices = fixture::devices("nd-01", "M", 64);
     let mut worst: Option<Line> = None;
-    let mosquitto = Mosquitto::start(folder.path())?;
+    let mosquitto = Mosquitto::start(folder.path(), 0)?;
     for shape in SHAPES {
         let hub = hub(&folder.path().join(format!("hub-{}", shape.connections)), &devices)?;
         let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -98,7 +101,8 @@ pub fn wait_routed(hub: &Hub, sent: u64) -> anyhow::Result<f64> {
         let routed = count(hub, "routed")?;
         if routed >= sent as f64 { Ok(routed) } else { Err(format!("{routed} of {sent}")) }
     });
-    routed.map_err(|error| anyhow!("{error}\n{}", hub.last_lines("all")))
+    let role = hub.routers().first().copied().unwrap_or_default();
+    routed.map_err(|error| anyhow!("{error}\n{}", hub.last_lines(role)))
 }
 
 /// Everything that came to the router was routed: nothing quarantined, duplicate or rejected.
@@ -147,14 +151,15 @@ pub(crate) struct Mosquitto {
 }
 
 impl Mosquitto {
-    pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
+    /// `in_flight`: messages that it sends before it waits for an acknowledgement; 0 = no limit.
+    pub(crate) fn start(folder: &Path, in_flight: usize) -> anyhow::Result<Self> {
         let port = free_ports(1)[0];
         let path = folder.join("mosquitto.conf");
         let mut file = std::fs::File::create(&path)?;
         write!(
             file,
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n\
-             max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+             max_inflight_messages {in_flight}\nmax_queued_messages 0\nset_tcp_nodelay true\n"
         )?;
         let program = std::env::var_os("YIWANG_TEST_MOSQUITTO")
             .unwrap_or_else(|| "/usr/sbin/mosquitto".into());
@@ -172,6 +177,18 @@ impl Mosquitto {
             Connection::open(address, &login).map_err(|error| error.to_string())
         });
         ready.map(|_| own).map_err(|error| anyhow!(error))
+    }
+
+    /// Waits until it has read what it was sent: a connection that is cut takes with it what was not read.
+    pub(crate) fn wait_until_idle(&self) -> anyhow::Result<()> {
+        let mut before = f64::NAN;
+        let idle = until("Mosquitto to have nothing to do", Duration::from_secs(20), || {
+            std::thread::sleep(IDLE);
+            let now = cpu_seconds(self.child.id());
+            let same = now.to_bits() == std::mem::replace(&mut before, now).to_bits();
+            same.then_some(()).ok_or_else(|| format!("{now} s of CPU so far"))
+        });
+        idle.map_err(|error| anyhow!(error))
     }
 }
 

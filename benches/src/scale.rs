@@ -8,20 +8,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use yiwang_core::record::{BodyKind, Lane, Raw};
-use yiwang_log::{Batch, EmbeddedConfig, Log, Route, key_hash, standard_topics};
-use yiwang_proto::wire::write_raw;
 use yiwang_tests::hub::Hub;
 
+use crate::backlog::{fill_folder, station};
 use crate::fixture::{self, villages};
 use crate::mqtt::{check_fates, wait_routed};
 use crate::report::{Line, cpu_seconds, median, resident_bytes};
 
-/// Partitions of the shipped configuration.
-const PARTITIONS: u16 = 8;
-/// Records of one append while the log is filled, and appends under way.
-const FILL_RECORDS: u64 = 4_000;
-const FILL_APPENDS: usize = 8;
 /// Backlog of `router-workers`, its devices, and runs of each side.
 const BACKLOG: u64 = 1_500_000;
 const STATIONS: usize = 4_000;
@@ -52,12 +45,7 @@ pub fn run_workers() -> anyhow::Result<Line> {
         let mut rates = Vec::new();
         for workers in [1, 2] {
             let data = folder.path().join(format!("{round}-{workers}"));
-            fill(&data, BACKLOG, |number, key, body| {
-                let device = &devices[number as usize % STATIONS];
-                write!(key, "{}/{}", device.product, device.name).expect("a string takes all");
-                let (seq, now) = (number / STATIONS as u64 + 1, fixture::now_ms());
-                fixture::station_message(seq, now, body);
-            })?;
+            fill_folder(&data, BACKLOG, station(&devices))?;
             let set = [
                 format!("district.devices={}", list.display()),
                 format!("router.workers={workers}"),
@@ -129,7 +117,7 @@ fn measure(devices: usize) -> anyhow::Result<Size> {
     let resident = resident_bytes(hub.pid("router"));
     hub.stop().map_err(|error| anyhow!(error))?;
     let now = fixture::now_ms() as u64 - (FIRST + COUNTED) * STEP_MS;
-    fill(&data, FIRST + COUNTED, |number, key, body| {
+    fill_folder(&data, FIRST + COUNTED, |number, key, body| {
         // Prime to both counts: neighbours on the log are not neighbours in the list.
         let device = (number * 611_953) as usize % devices;
         write!(key, "{}/D-{device:07}", product(device)).expect("a string takes all");
@@ -165,55 +153,6 @@ fn wait_for(hub: &Hub, routed: u64) -> anyhow::Result<(Instant, Standing)> {
     let routed = wait_routed(hub, routed)?;
     check_fates(hub)?;
     Ok((Instant::now(), Standing { routed, cpu: cpu_seconds(hub.pid("router")) }))
-}
-
-/// Appends so many records to topic `raw` of a hub that does not run; `write` gives device key and body.
-fn fill(
-    data: &Path,
-    records: u64,
-    write: impl Fn(u64, &mut String, &mut Vec<u8>),
-) -> anyhow::Result<()> {
-    let folder = data.join("log");
-    std::fs::create_dir_all(&folder)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let log = Log::open_embedded(EmbeddedConfig::new(folder), standard_topics(PARTITIONS))?;
-        let topic = log.topic("raw").context("no topic raw")?;
-        let writer = log.writer();
-        let mut waiting = std::collections::VecDeque::new();
-        let (mut key, mut body) = (String::new(), Vec::new());
-        for first in (0..records).step_by(FILL_RECORDS as usize) {
-            let mut batch: Batch = writer.spare();
-            for number in first..records.min(first + FILL_RECORDS) {
-                key.clear();
-                body.clear();
-                write(number, &mut key, &mut body);
-                let raw = Raw {
-                    device: &key,
-                    lane: Lane::Listen,
-                    kind: BodyKind::Property,
-                    path: "property",
-                    listener: "mqtt",
-                    peer: "127.0.0.1:9",
-                    received_at: fixture::now_ms(),
-                    payload: &body,
-                };
-                let route = Route::Key { hash: key_hash(key.as_bytes()) };
-                batch.push_with(topic, route, key.as_bytes(), &[], |out| write_raw(&raw, out));
-            }
-            waiting.push_back(writer.append(batch).await?);
-            if waiting.len() >= FILL_APPENDS
-                && let Some(oldest) = waiting.pop_front()
-            {
-                oldest.safe().await?;
-            }
-        }
-        for receipt in waiting {
-            receipt.safe().await?;
-        }
-        log.close().await?;
-        Ok(())
-    })
 }
 
 fn product(device: usize) -> String {

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes carried at once.
@@ -30,6 +31,8 @@ struct Shared {
     server: SocketAddr,
     inner: Mutex<Inner>,
     switched: Condvar,
+    /// Bytes that the server was given.
+    carried: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,8 @@ impl Proxy {
         let listener = TcpListener::bind(here).map_err(|error| format!("{here}: {error}"))?;
         let here = listener.local_addr().map_err(|error| error.to_string())?;
         let inner = Mutex::new(Inner { state: State::Carrying, streams: Vec::new() });
-        let shared = Arc::new(Shared { server, inner, switched: Condvar::new() });
+        let (switched, carried) = (Condvar::new(), AtomicU64::new(0));
+        let shared = Arc::new(Shared { server, inner, switched, carried });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || accept(&listener, &accepting));
         Ok(Self { here, shared })
@@ -67,6 +71,12 @@ impl Proxy {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.here
+    }
+
+    /// Bytes that the server was given so far.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
     }
 
     /// The server is gone: connections are cut, new ones are closed at once.
@@ -141,16 +151,17 @@ fn carry_both(client: TcpStream, shared: &Arc<Shared>) {
     let Ok([up_from, up_to, kept_client, kept_server]) = pair() else { return };
     shared.lock().streams.extend([kept_client, kept_server]);
     let other = Arc::clone(shared);
-    std::thread::spawn(move || carry(up_from, up_to, &other));
-    carry(server, client, shared);
+    std::thread::spawn(move || carry(up_from, up_to, &other, &other.carried));
+    carry(server, client, shared, &AtomicU64::new(0));
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn carry(mut from: TcpStream, mut to: TcpStream, shared: &Shared, carried: &AtomicU64) {
     let mut bytes = vec![0; CHUNK_BYTES];
     while let Ok(length @ 1..) = from.read(&mut bytes) {
         if !shared.is_carrying() || to.write_all(&bytes[..length]).is_err() {
             break;
         }
+        carried.fetch_add(length as u64, Ordering::Relaxed);
     }
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }

@@ -9,7 +9,7 @@ use crate::services::Services;
 use crate::{install, shell};
 
 /// The benchmarks and the services that each needs.
-const BENCHES: [(&str, &[&str]); 10] = [
+const BENCHES: [(&str, &[&str]); 11] = [
     ("mqtt-durable-qos1", &["mosquitto"]),
     ("end-to-end", &[]),
     ("log-append", &[]),
@@ -18,6 +18,7 @@ const BENCHES: [(&str, &[&str]); 10] = [
     ("route-json", &[]),
     ("route-ceiling", &[]),
     ("mqtt-subscribe-route", &["mosquitto"]),
+    ("kafka-route-kafka", &["kafka", "postgres"]),
     ("router-workers", &[]),
     ("route-scale", &[]),
 ];
@@ -35,6 +36,9 @@ pub fn run(root: &Path, name: &str, arguments: &[String]) -> anyhow::Result<()> 
     // With the program under test and the sketch that it stands beside, which a bench runs whole.
     let mut build = shell::cargo(root);
     build.args(["build", "--quiet", "--release", "-p", "yiwang", "-p", "yiwang-benches", "--bins"]);
+    if needed.contains(&"kafka") {
+        build.args(["--features", "yiwang/kafka,yiwang-benches/kafka"]);
+    }
     shell::run(&mut build)?;
     // As built just now: cargo would choose other features for one package alone and build everything again.
     let mut bench = Command::new(shell::target(root)?.join("release/yiwang-bench"));
