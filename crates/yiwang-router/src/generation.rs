@@ -147,12 +147,17 @@ pub(crate) fn pending(markers: &[Marker], seq: u64, config: Id) -> VecDeque<Mark
     markers.iter().filter(ahead).copied().collect()
 }
 
-/// The record of the markers; those that no replay can reach any more are left out.
+/// Adds a marker; those that no replay can reach any more are left out.
+pub(crate) fn add_marker(markers: &mut Vec<Marker>, marker: Marker) {
+    markers.push(marker);
+    markers.drain(..markers.len().saturating_sub(MARKERS_MAX));
+}
+
+/// The record of the markers.
 pub(crate) fn markers_entry(markers: &[Marker]) -> Entry {
-    let kept = &markers[markers.len().saturating_sub(MARKERS_MAX)..];
     let mut to = Writer::default();
-    to.count(kept.len());
-    for marker in kept {
+    to.count(markers.len());
+    for marker in markers {
         to.uint(marker.from);
         to.id(marker.config);
     }

@@ -15,7 +15,9 @@ use yiwang_log::Position;
 
 use crate::bundle::Bundle;
 use crate::forward::Forwarded;
-use crate::generation::{Generation, Marker, in_force, markers, pending};
+use crate::generation::{
+    Entry, Generation, Marker, add_marker, in_force, markers, markers_entry, pending,
+};
 
 /// A partition while it is ours.
 pub(crate) struct Partition {
@@ -66,6 +68,18 @@ impl Known {
 }
 
 impl Partition {
+    /// Sets a marker where the replay, or what comes next, meets it; gives what makes it safe. One at the same place that
+    /// no record has reached is replaced: nothing was routed with it.
+    pub(crate) fn mark(&mut self, marker: Marker) -> Entry {
+        if self.pending.back().is_some_and(|last| last.from == marker.from) {
+            self.pending.pop_back();
+            self.markers.pop();
+        }
+        self.pending.push_back(marker);
+        add_marker(&mut self.markers, marker);
+        markers_entry(&self.markers)
+    }
+
     /// The state after the newest routed record, as a generation.
     pub(crate) fn snapshot(&mut self, position: Position) -> Generation {
         self.generation += 1;

@@ -15,7 +15,7 @@ use yiwang_proto::wire::{RawRecord, read_raw};
 
 use crate::dispatch::{Assigned, Order};
 use crate::finish::{Item, append_state};
-use crate::generation::{Marker, bundle, bundle_entries, markers_entry};
+use crate::generation::{Marker, bundle, bundle_entries};
 use crate::handle::{Progress, Row};
 use crate::outputs::{Outputs, Topics};
 use crate::partition::{Known, Partition};
@@ -122,9 +122,25 @@ impl Worker {
     async fn route(&mut self, records: &Records) -> Result<bool, Error> {
         let number = records.partition;
         let Some(mut partition) = self.partitions.remove(&number) else { return Ok(true) };
+        let config = partition.bundle.epoch();
         let routed = self.route_in(&mut partition, records).await;
+        let swapped = partition.bundle.epoch() != config;
         self.partitions.insert(number, partition);
+        if swapped {
+            self.forget();
+        }
         routed
+    }
+
+    /// Lets go of configurations that no partition has in force or in front of it.
+    fn forget(&mut self) {
+        let Self { known, partitions, bundles, .. } = self;
+        let mut used = HashSet::from([bundles.borrow().epoch()]);
+        for partition in partitions.values() {
+            used.insert(partition.bundle.epoch());
+            used.extend(partition.pending.iter().map(|marker| marker.config));
+        }
+        known.retain(|config, _| used.contains(config));
     }
 
     async fn route_in(
@@ -134,7 +150,10 @@ impl Worker {
     ) -> Result<bool, Error> {
         let started = Instant::now();
         let end = records.end();
-        self.announce(partition, partition.next.max(first(records))).await?;
+        // What lies below the target was perhaps routed before, with the configuration of then.
+        let from = partition.next.max(first(records)).max(partition.target);
+        self.announce(partition, from).await?;
+        let config = partition.bundle.epoch();
         self.step(partition, records)?;
         partition.forwarded.add(&self.outputs.take_forwarded());
         let count = end.seq.saturating_sub(partition.next);
@@ -151,7 +170,9 @@ impl Worker {
         }
         let devices = partition.state.devices_heard() as u64;
         let share = devices.saturating_mul(self.config.snapshot_records_per_device);
-        let due = partition.records_since_snapshot >= self.config.snapshot_records_max.max(share)
+        // After a swap at once: no replay then needs more markers than are kept.
+        let due = partition.bundle.epoch() != config
+            || partition.records_since_snapshot >= self.config.snapshot_records_max.max(share)
             || partition.snapshot_at.elapsed() >= self.config.snapshot_every;
         if due {
             let generation = partition.snapshot(end);
@@ -199,13 +220,9 @@ impl Worker {
         from: u64,
         bundle: Arc<Bundle>,
     ) -> Result<(), Error> {
-        let marker = Marker { from, config: bundle.epoch() };
         self.keep(&bundle).await?;
-        partition.markers.push(marker);
-        let entry = markers_entry(&partition.markers);
-        append_state(&self.writer, self.topics.state, partition.number, vec![entry]).await?;
-        partition.pending.push_back(marker);
-        Ok(())
+        let entry = partition.mark(Marker { from, config: bundle.epoch() });
+        append_state(&self.writer, self.topics.state, partition.number, vec![entry]).await
     }
 
     /// Sees to it that a configuration's files lie in topic `state`.
@@ -294,7 +311,6 @@ impl Worker {
         if first_start {
             self.mark(&mut partition, seq, current).await?;
         } else {
-            // What lies on the log was perhaps routed before, with the configuration of then.
             self.announce(&mut partition, target.max(seq)).await?;
         }
         tracing::info!(partition = number, seq, target, "partition assigned");

@@ -312,6 +312,45 @@ async fn a_swap_while_running() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_swap_in_the_midst_of_a_replay_waits_for_its_end() {
+    let log = open(7);
+    for minute in 0..MINUTES / 2 {
+        append_minute(&log, minute).await;
+    }
+    // No snapshot: the next life replays all of it.
+    let without = Config { snapshot_records_max: u64::MAX, ..config() };
+    let (router, handle) = Router::new(without.clone(), log.clone(), BUNDLE.clone()).unwrap();
+    let dies = CancellationToken::new();
+    tokio::select! {
+        ended = router.run(dies) => panic!("the router does not end by itself: {ended:?}"),
+        _ = drained(&handle) => {}
+    }
+    let log = log.crash();
+    let (router, handle) = Router::new(without, log.clone(), BUNDLE.clone()).unwrap();
+    let drain = CancellationToken::new();
+    let drive = async {
+        let mut turns = tokio::time::interval(Duration::from_millis(1));
+        while handle.ledger().await.unwrap().row(Stage::Router, "routed") == 0 {
+            turns.tick().await;
+        }
+        for bundle in [&BUNDLE, &OTHER, &BUNDLE, &OTHER] {
+            assert!(!handle.is_caught_up(), "in the midst of it");
+            handle.swap((*bundle).clone()).unwrap();
+            turns.tick().await;
+        }
+        drained(&handle).await;
+        for minute in MINUTES / 2..MINUTES {
+            append_minute(&log, minute).await;
+        }
+        drained(&handle).await;
+        drain.cancel();
+    };
+    let (ended, ()) = tokio::join!(router.run(drain.clone()), drive);
+    ended.unwrap();
+    assert!(outputs(&log).await == straight(true).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_remembers_ids_and_commits_behind_its_snapshot() {
     let log = open(3);
     append_minute(&log, 0).await;
