@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
-use yiwang_centre::{Config, Parts, Writer};
+use yiwang_centre::{Config, InForce, Parts, Writer};
 use yiwang_core::district::District;
 use yiwang_core::incident::{Outcome, State, Terms};
 use yiwang_core::record::Signal;
@@ -120,8 +120,10 @@ async fn dispatch(store: &Store, district: &Arc<District>) -> anyhow::Result<Rou
     let parts = Parts {
         log: Log::open_memory(MemoryConfig::default(), standard_topics(1))?,
         store: store.clone(),
-        district: Arc::new(ArcSwap::new(Arc::clone(district))),
-        terms: Arc::new(Terms::default()),
+        in_force: Arc::new(ArcSwap::from_pointee(InForce {
+            district: Arc::clone(district),
+            terms: Arc::new(Terms::default()),
+        })),
     };
     let writer = Writer::open(&config(), &parts, &CancellationToken::new()).await?;
     let signals = fixture::alarms(district, SIGNALS + ALONE, writer.now());

@@ -295,6 +295,21 @@ impl Hub {
         Ok(())
     }
 
+    /// Sends a signal by name to every process, or to that of one role.
+    ///
+    /// # Errors
+    /// If `kill` cannot be run or refuses.
+    pub fn signal(&self, role: Option<&str>, name: &str) -> Result<(), String> {
+        let mut meant = self.processes.iter().filter(|it| role.is_none_or(|role| role == it.role));
+        meant.try_for_each(|process| signal(&process.child, name))
+    }
+
+    /// Names of the running processes.
+    #[must_use]
+    pub fn processes(&self) -> Vec<&'static str> {
+        self.processes.iter().map(|process| process.role).collect()
+    }
+
     /// Waits for the first process to end by itself.
     ///
     /// # Errors
@@ -309,9 +324,15 @@ impl Hub {
     /// The last lines that a process wrote.
     #[must_use]
     pub fn last_lines(&self, role: &str) -> String {
-        let text = std::fs::read_to_string(self.log_path(role)).unwrap_or_default();
+        let text = self.words(role);
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// Everything that a process wrote.
+    #[must_use]
+    pub fn words(&self, role: &str) -> String {
+        std::fs::read_to_string(self.log_path(role)).unwrap_or_default()
     }
 
     /// A fresh token of a unit, made by the program itself.

@@ -4,6 +4,7 @@
 pub mod accounting;
 pub mod demo;
 pub mod desk;
+pub mod files;
 pub mod hub;
 pub mod mqtt;
 pub mod proxy;

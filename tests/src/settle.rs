@@ -12,7 +12,8 @@ use yiwang_proto::incident::v1;
 
 use crate::accounting::{Device, Report, Shown};
 use crate::desk::Desk;
-use crate::hub::{Hub, PATIENCE, repository};
+use crate::files::Files;
+use crate::hub::{Hub, PATIENCE};
 use crate::wait::until;
 
 /// Labels of the signals that the centre has not read.
@@ -41,18 +42,9 @@ const STATES: [v1::State; 14] = [
 /// If the shipped products cannot be copied into the folder.
 #[must_use]
 pub fn quick_alarms(folder: &Path) -> String {
-    let products = folder.join("products");
-    std::fs::create_dir_all(&products).expect("a folder for the products");
-    for file in std::fs::read_dir(repository().join("config/products")).expect("shipped products") {
-        let file = file.expect("a product's file");
-        let text = std::fs::read_to_string(file.path()).expect("a product is text");
-        let text = text.replace("    clearHold: 1m\n", "");
-        // The vectors are of the shipped rules: they stand last and are left out.
-        let rules_end = text.find("\n  - rule:").map_or(text.len(), |end| end + 1);
-        let text = &text[..rules_end];
-        std::fs::write(products.join(file.file_name()), text).expect("a copy of a product");
-    }
-    format!("district.products={}", products.display())
+    let files = Files::copy(folder);
+    files.quick_alarms();
+    files.setting("products")
 }
 
 /// Gas detectors of the demo district under load until `faults` returns, and then until each has handed over what it

@@ -80,8 +80,22 @@ pub struct Parts {
     pub log: Log,
     /// The store.
     pub store: Store,
+    /// What the centre goes by.
+    pub in_force: Arc<ArcSwap<InForce>>,
+}
+
+impl Parts {
     /// The district in force.
-    pub district: Arc<ArcSwap<District>>,
+    pub(crate) fn district(&self) -> Arc<District> {
+        Arc::clone(&self.in_force.load().district)
+    }
+}
+
+/// What comes into force together: policies of the district name rungs of the terms.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The district.
+    pub district: Arc<District>,
     /// Rungs and limits.
     pub terms: Arc<Terms>,
 }

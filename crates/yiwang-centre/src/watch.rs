@@ -250,7 +250,7 @@ impl Stream {
             let ids: Vec<_> = wanted.iter().map(|incident| incident.id).collect();
             let cases: HashMap<_, _> =
                 store.cases(&ids).await?.into_iter().map(|case| (case.incident.id, case)).collect();
-            let district = self.shared.parts.district.load_full();
+            let district = self.shared.parts.district();
             // Between the two reads one may have left: its change says so.
             let authorizer = Authorizer::new(&district);
             let in_sight =
@@ -341,7 +341,7 @@ impl Stream {
             let known = self.filter.concerns(&row.view) && row.kind != ChangeKind::Opened;
             return known.then(|| self.left(entry, "FILTER"));
         }
-        let district = self.shared.parts.district.load();
+        let district = self.shared.parts.district();
         let incident = entry.view(&district).clone();
         let change = view::change(row, unit, self.token(), incident, &district);
         Some(item(v1::watch_response::Item::Change(change)))

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use yiwang_core::district::District;
 use yiwang_core::ids::Id;
 use yiwang_core::incident::{
-    Answer, Case, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session, Staged, Terms,
+    Answer, Case, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session, Staged,
 };
 use yiwang_core::record::{Millis, Signal};
 use yiwang_store::{Action, Applied, Lease, Numbering, Position, Store};
@@ -27,7 +27,7 @@ use crate::handed::{HandOver, Handed};
 use crate::reload::read_index;
 use crate::retry::retry;
 use crate::time::{Clock, day_of};
-use crate::{Config, Error, Parts, lease, metrics};
+use crate::{Config, Error, InForce, Parts, lease, metrics};
 
 #[cfg(test)]
 #[path = "writer_tests.rs"]
@@ -47,8 +47,7 @@ pub type Answers = Vec<Answer>;
 /// Stages and commits; shared by all loops and services.
 pub struct Writer {
     store: Store,
-    district: Arc<ArcSwap<District>>,
-    terms: Arc<Terms>,
+    in_force: Arc<ArcSwap<InForce>>,
     clock: Clock,
     lease: Lease,
     lease_for: Duration,
@@ -86,19 +85,19 @@ impl Writer {
         parts: &Parts,
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
-        let Parts { store, district, terms, .. } = parts;
+        let Parts { store, in_force, .. } = parts;
+        let terms = Arc::clone(&in_force.load().terms);
         let lease = lease::acquire(store, &config.name, config.lease, stop).await?;
         let clock = Clock::default();
         let read = async {
-            let index = retry(stop, || read_index(store, terms, clock.now())).await?;
+            let index = retry(stop, || read_index(store, &terms, clock.now())).await?;
             Ok((index, retry(stop, || store.outbox_span()).await?.head))
         };
         let (index, head) = lease::hold(store, &lease, config.lease, read).await?;
         metrics::record_open(index.len());
         Ok(Self {
             store: store.clone(),
-            district: Arc::clone(district),
-            terms: Arc::clone(terms),
+            in_force: Arc::clone(in_force),
             clock,
             lease,
             lease_for: config.lease,
@@ -147,7 +146,8 @@ impl Writer {
         }
         if state.doubtful {
             tracing::warn!("the outcome of a commit is not known; reading what the store holds");
-            state.index = read_index(&self.store, &self.terms, self.clock.now()).await?;
+            let terms = Arc::clone(&self.in_force.load().terms);
+            state.index = read_index(&self.store, &terms, self.clock.now()).await?;
             self.committed.send_replace(self.store.outbox_span().await?.head);
             state.doubtful = false;
         }
@@ -193,7 +193,7 @@ impl Writer {
 
     /// The district in force.
     pub(crate) fn district(&self) -> Arc<District> {
-        self.district.load_full()
+        Arc::clone(&self.in_force.load().district)
     }
 
     /// Gives every signal its outcome and moves the read position, in one transaction. Tried until it is committed. A
@@ -253,8 +253,8 @@ impl Writer {
         poison: &HashSet<usize>,
         judge: Judge,
     ) -> Result<Result<(Changes, Answers), usize>, Error> {
-        let district = self.district();
-        let mut session = Session::new(self.inputs(&district, index));
+        let in_force = self.in_force.load_full();
+        let mut session = Session::new(self.inputs(&in_force, index));
         let keys: Vec<_> = batch.iter().map(|s| (s.source.as_str(), s.event_id.as_str())).collect();
         for row in self.store.known_signals(&keys).await? {
             session.know_signal(&row);
@@ -294,8 +294,8 @@ impl Writer {
     /// As [`Writer::command`].
     pub async fn report(&self, signal: &Signal) -> Result<Result<Answer, Refusal>, Error> {
         let mut state = self.enter_soon().await?;
-        let district = self.district();
-        let mut session = Session::new(self.inputs(&district, &state.index));
+        let in_force = self.in_force.load_full();
+        let mut session = Session::new(self.inputs(&in_force, &state.index));
         for row in self.store.known_signals(&[(&signal.source, &signal.event_id)]).await? {
             session.know_signal(&row);
         }
@@ -318,8 +318,8 @@ impl Writer {
     /// The store's; a caller may try again with the same `request_id`.
     pub async fn command(&self, command: &Command) -> Result<Result<Done, Refusal>, Error> {
         let mut state = self.enter_soon().await?;
-        let district = self.district();
-        let mut session = Session::new(self.inputs(&district, &state.index));
+        let in_force = self.in_force.load_full();
+        let mut session = Session::new(self.inputs(&in_force, &state.index));
         if let Some(known) = self.store.command(&command.request_id).await? {
             session.know_command(known);
         }
@@ -367,8 +367,8 @@ impl Writer {
         strike: Strike,
         fired: &mut Fired,
     ) -> Result<Changes, Error> {
-        let district = self.district();
-        let mut session = Session::new(self.inputs(&district, index));
+        let in_force = self.in_force.load_full();
+        let mut session = Session::new(self.inputs(&in_force, index));
         let mut ids: Vec<Id> = due.iter().map(|due| due.incident).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -393,8 +393,9 @@ impl Writer {
         Ok(session.finish())
     }
 
-    fn inputs<'a>(&'a self, district: &'a District, index: &'a OpenIndex) -> Inputs<'a> {
-        Inputs { district, index, terms: &self.terms, now: self.clock.now(), mode_epoch: 0 }
+    fn inputs<'a>(&self, in_force: &'a InForce, index: &'a OpenIndex) -> Inputs<'a> {
+        let InForce { district, terms } = in_force;
+        Inputs { district, index, terms, now: self.clock.now(), mode_epoch: 0 }
     }
 
     /// Calls a step until it has every case that it asks for. After a panic the session is good for nothing.

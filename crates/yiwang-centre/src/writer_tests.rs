@@ -4,7 +4,7 @@
 use tempfile::TempDir;
 use tonic::Code;
 use yiwang_core::district::FileSet;
-use yiwang_core::incident::Outcome;
+use yiwang_core::incident::{Outcome, Terms};
 use yiwang_core::record::{AlarmSeverity, SignalKind};
 use yiwang_log::{Log, MemoryConfig, standard_topics};
 use yiwang_store::{IncidentFilter, Limits, Scope};
@@ -27,8 +27,10 @@ impl Desk {
         let parts = Parts {
             log: Log::open_memory(MemoryConfig::default(), standard_topics(1)).unwrap(),
             store: store.clone(),
-            district: Arc::new(ArcSwap::new(Arc::new(district()))),
-            terms: Arc::new(Terms::default()),
+            in_force: Arc::new(ArcSwap::from_pointee(InForce {
+                district: Arc::new(district()),
+                terms: Arc::new(Terms::default()),
+            })),
         };
         let writer = Writer::open(&config(), &parts, &CancellationToken::new()).await.unwrap();
         Self { writer, store, folder }

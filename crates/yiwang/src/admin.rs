@@ -18,6 +18,7 @@ use yiwang_proto::admin::v1::admin_service_server::{AdminService, AdminServiceSe
 use crate::keys::{self, Keys};
 use crate::ledger::Sources;
 use crate::readiness::Readiness;
+use crate::reload::{Reload, Told};
 use crate::{logs, settings, trace};
 
 /// Records that wait for the reader.
@@ -30,13 +31,13 @@ pub fn routes(
     log: Log,
     sources: Sources,
     readiness: Arc<Readiness>,
-    bundle: Arc<yiwang_router::Bundle>,
+    reload: Arc<Reload>,
     keys: &Keys,
 ) -> Routes {
     let token = format!("Bearer {}", keys::to_hex(&keys.admin));
     let started_at = jiff::Timestamp::now().as_millisecond();
     let traces = Semaphore::new(TRACES_MAX);
-    let service = Service { log, sources, readiness, bundle, traces, token, started_at };
+    let service = Service { log, sources, readiness, reload, traces, token, started_at };
     Routes::new(AdminServiceServer::new(service))
 }
 
@@ -44,7 +45,7 @@ struct Service {
     log: Log,
     sources: Sources,
     readiness: Arc<Readiness>,
-    bundle: Arc<yiwang_router::Bundle>,
+    reload: Arc<Reload>,
     traces: Semaphore,
     token: String,
     started_at: i64,
@@ -155,7 +156,8 @@ impl AdminService for Service {
         let _only = self.traces.try_acquire().map_err(|_| {
             Status::resource_exhausted("another trace is being told; ask again after it")
         })?;
-        let told = yiwang_router::trace::trace(&self.log, &self.bundle, id).await;
+        let bundle = self.reload.bundle();
+        let told = yiwang_router::trace::trace(&self.log, &bundle.router, id).await;
         let told = told.map_err(|error| internal(error.into()))?;
         let told = told.ok_or_else(|| Status::not_found("nothing that is kept has this id"))?;
         let mut told = trace::to_json(&told);
@@ -163,6 +165,17 @@ impl AdminService for Service {
             trace::add_outcomes(&store, &mut told).await.map_err(|error| internal(error.into()))?;
         }
         Ok(Response::new(v1::TraceResponse { json: told.to_string() }))
+    }
+
+    async fn reload(
+        &self,
+        request: Request<v1::ReloadRequest>,
+    ) -> Result<Response<v1::ReloadResponse>, Status> {
+        self.check(&request)?;
+        let Told { taken, epoch, roles, problems } = self.reload.reload().await;
+        let roles = roles.into_iter().map(str::to_owned).collect();
+        let configuration = epoch.to_string();
+        Ok(Response::new(v1::ReloadResponse { taken, configuration, roles, problems }))
     }
 }
 

@@ -12,6 +12,7 @@ use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::registry::Registry;
 use yiwang_core::routes::{Routes, Topic};
 use yiwang_core::tenants::Tenants;
+use yiwang_core::thing::Product;
 use yiwang_gateway::Pepper;
 
 use crate::config::{Config, Profile};
@@ -55,6 +56,11 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
     let district = district.map(Arc::new);
     let counts = district.as_deref().map(count).unwrap_or_default();
     let mut bundle = None;
+    if district.is_none() {
+        // Without it nobody knows units and categories; what products say of themselves is judged all the same.
+        let products = device_files.iter().filter(|(file, _)| file.ends_with(".thing.yaml"));
+        problems.extend(products.flat_map(|(file, text)| Product::load(file, text).1));
+    }
     if let Some(district) = district {
         if config.raw.profile == Profile::Production {
             forbid_demo(config, &district, &mut problems);

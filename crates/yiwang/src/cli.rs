@@ -59,6 +59,10 @@ impl Role {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run the hub: all roles, or the named ones.
+    ///
+    /// At SIGHUP (systemd: `ExecReload=/bin/kill -HUP $MAINPID`) it reads district, products and devices again and puts
+    /// them in force whole, in every role of this process; with an error in them it says which in its log and changes
+    /// nothing. The settings of the configuration file, keys, and topics of routes that are new need a restart.
     Run {
         #[command(flatten)]
         config: ConfigArgs,
@@ -130,6 +134,18 @@ pub enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        /// gRPC address of the hub; without it the configured one.
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Let the running hub read district, products and devices again, as SIGHUP does, and say what came of it.
+    #[command(after_help = "\
+Prints the hash of the configuration in force and the roles that took it, or every problem with file:line. It speaks to
+the process that serves gRPC; processes of other roles are told by SIGHUP. Exit codes: 0 in force; 3 refused, the old
+one stays.")]
+    Reload {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// gRPC address of the hub; without it the configured one.
         #[arg(long)]
         target: Option<String>,

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{
@@ -59,6 +60,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Ledger { config, json, target } => inspect::ledger(&config, json, target).await,
+        Command::Reload { config, target } => inspect::reload(&config, target).await,
         Command::Token { command: TokenCommand::New { config, unit } } => {
             tokens::new(&config, &unit).await.map(|()| ExitCode::SUCCESS)
         }
@@ -75,11 +77,13 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 async fn hub(args: &ConfigArgs, roles: Vec<Role>) -> anyhow::Result<()> {
     let config = Config::load(args)?;
     telemetry::start_lines(&config.raw.telemetry)?;
+    // Before the bundle is read: from then on a SIGHUP means that it has changed.
+    let hangups = signal(SignalKind::hangup()).context("failed to listen for signals")?;
     let keys = keys::load(&config)?;
     let bundle = bundle::load(&config, &keys)?;
     let roles =
         if roles.is_empty() { vec![Role::Gateway, Role::Router, Role::Centre] } else { roles };
-    let plan = node::Plan { config, bundle, keys, roles, started: None };
+    let plan = node::Plan { config, bundle, keys, roles, hangups: Some(hangups), started: None };
     node::run(plan, stop_on_signal()?).await
 }
 
@@ -109,7 +113,6 @@ async fn simulate(
 
 /// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once, as people expect.
 pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;

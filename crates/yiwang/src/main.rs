@@ -20,6 +20,7 @@ mod logs;
 mod metrics;
 mod node;
 mod readiness;
+mod reload;
 mod screen;
 mod settings;
 mod telemetry;

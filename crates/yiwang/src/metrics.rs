@@ -1,10 +1,17 @@
-//! The ledger as metrics: every row of every stage, and what does not balance. Names stand here and nowhere else.
+//! The ledger as metrics: every row of every stage, and what does not balance; and which configuration is in force.
+//! Names stand here and nowhere else.
 
-use metrics::{describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use yiwang_core::ids::Id;
 use yiwang_core::ledger::{Counters, Stage};
 
 const ROWS: &str = "yiwang_ledger_records";
 const IMBALANCE: &str = "yiwang_ledger_imbalance";
+const CONFIGURATION: &str = "yiwang_configuration_hash";
+const RELOADS: &str = "yiwang_configuration_reloads_total";
+
+/// Bits of a hash that a gauge shows exactly.
+const GAUGE_BITS: u32 = 48;
 
 /// Describes them to the recorder.
 pub fn describe() {
@@ -16,9 +23,27 @@ pub fn describe() {
         IMBALANCE,
         "Left less right side of a stage's equation: 0, or a record has no fate or two."
     );
+    describe_gauge!(
+        CONFIGURATION,
+        "First 48 bits of the hash of the configuration in force: equal in all processes of a hub."
+    );
+    describe_counter!(
+        RELOADS,
+        "Times the configuration was read again, by result: taken, refused."
+    );
 }
 
-/// Sets them; called when they are asked for. Rows that were `shown` and have gone, with the last partition that had
+/// A configuration is in force.
+pub fn record_configuration(epoch: Id) {
+    gauge!(CONFIGURATION).set((epoch.0 >> (u128::BITS - GAUGE_BITS)) as f64);
+}
+
+/// The configuration was read again.
+pub fn record_reload(taken: bool) {
+    counter!(RELOADS, "result" => if taken { "taken" } else { "refused" }).increment(1);
+}
+
+/// Sets the rows; called when they are asked for. Rows that were `shown` and have gone, with the last partition that had
 /// them, become 0: another process shows them now.
 pub fn record_ledger(counters: &Counters, shown: &mut Counters) {
     let mut gone = Counters::new();

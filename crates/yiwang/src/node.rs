@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
+use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use yiwang_gateway::Gateway;
+use yiwang_gateway::{Clock, Deps, Gateway};
 use yiwang_log::Log;
 use yiwang_store::Store;
 
@@ -20,6 +20,7 @@ use crate::exit::Failure;
 use crate::keys::Keys;
 use crate::ledger::Sources;
 use crate::readiness::{Outside, Readiness};
+use crate::reload::Reload;
 use crate::{admin, http, settings, telemetry};
 
 /// Time between the end of the first and the forced end of the other parts.
@@ -50,6 +51,8 @@ pub struct Plan {
     pub keys: Keys,
     /// Roles of this process.
     pub roles: Vec<Role>,
+    /// At each of them the bundle is read again; without them only when somebody calls for it.
+    pub hangups: Option<Signal>,
     /// Told once every role of this process takes work.
     pub started: Option<oneshot::Sender<(Addresses, Sources)>>,
 }
@@ -62,7 +65,7 @@ type Running = JoinSet<(&'static str, anyhow::Result<()>)>;
 /// # Errors
 /// [`Failure::Unavailable`] for ports, folders and services, [`Failure::Halt`] when durability is in doubt.
 pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
-    let Plan { config, bundle, keys, roles, started } = plan;
+    let Plan { config, bundle, keys, roles, hangups, started } = plan;
     if config.raw.log.kind == LogKind::Embedded && roles.len() < 3 {
         return Err(Failure::Config(
             "the embedded log belongs to one process: run all roles in it, or set log.kind = \"kafka\"".into(),
@@ -83,7 +86,10 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
     let log = open_log(&config, store.as_ref(), &readiness, &stop).await?;
     sources.set_log(log.clone());
     let mut outside = Outside { log: log.clone(), store: store.clone(), gateway: None };
-    let assembly = Assembly { config, bundle, keys, log, readiness, sources, stop };
+    let keys = Arc::new(keys);
+    let reload = Reload::new(config.clone(), Arc::clone(&keys), log.clone(), bundle);
+    let reload = Arc::new(reload);
+    let assembly = Assembly { config, keys, reload, log, readiness, sources, stop };
     // Consumers first: what the gateway accepts is at once somebody's business.
     let mut addresses = Addresses::default();
     if let Some(store) = store {
@@ -98,6 +104,9 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
         outside.gateway = Some(gateway);
     }
     tokio::spawn(outside.watch(Arc::clone(&assembly.readiness), assembly.stop.clone()));
+    if let Some(hangups) = hangups {
+        tokio::spawn(Arc::clone(&assembly.reload).at_hangups(hangups, assembly.stop.clone()));
+    }
     tell_start(&assembly.config, &roles, addresses);
     if let Some(started) = started {
         // Nobody waiting is no fault.
@@ -115,8 +124,8 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
 /// What every role is started with.
 struct Assembly {
     config: Config,
-    bundle: Bundle,
-    keys: Keys,
+    keys: Arc<Keys>,
+    reload: Arc<Reload>,
     log: Log,
     readiness: Arc<Readiness>,
     sources: Sources,
@@ -129,13 +138,11 @@ impl Assembly {
         store: Store,
         parts: &mut Running,
     ) -> anyhow::Result<Option<SocketAddr>> {
-        let district = Arc::new(ArcSwap::new(Arc::clone(&self.bundle.district)));
         self.sources.set_store(store.clone());
         let works_with = yiwang_centre::Parts {
             log: self.log.clone(),
             store,
-            district,
-            terms: Arc::clone(&self.bundle.terms),
+            in_force: self.reload.of_centre(),
         };
         let listener =
             yiwang_centre::bind(self.config.raw.centre.listen).await.map_err(unavailable)?;
@@ -144,7 +151,7 @@ impl Assembly {
             self.log.clone(),
             self.sources.clone(),
             Arc::clone(&self.readiness),
-            Arc::clone(&self.bundle.router),
+            Arc::clone(&self.reload),
             &self.keys,
         );
         let readiness = Arc::clone(&self.readiness);
@@ -157,9 +164,7 @@ impl Assembly {
     }
 
     fn start_router(&self, parts: &mut Running) -> anyhow::Result<()> {
-        let settings = settings::router(&self.config);
-        let bundle = Arc::clone(&self.bundle.router);
-        let (router, handle) = yiwang_router::Router::new(settings, self.log.clone(), bundle)?;
+        let (router, handle) = self.reload.router(settings::router(&self.config))?;
         self.sources.set_router(handle.clone());
         tokio::spawn(tell_caught_up(handle, Arc::clone(&self.readiness), self.stop.clone()));
         let running = router.run(self.stop.clone());
@@ -169,7 +174,8 @@ impl Assembly {
 
     async fn start_gateway(&self, parts: &mut Running) -> anyhow::Result<yiwang_gateway::Handle> {
         let settings = settings::gateway(&self.config)?;
-        let deps = settings::gateway_deps(&self.log, &self.bundle, &self.keys)?;
+        let (log, directory) = (self.log.clone(), self.reload.of_gateway()?);
+        let deps = Deps { log, directory, clock: Clock::default() };
         let gateway = Gateway::bind(settings, deps).await.map_err(unavailable)?;
         let handle = gateway.handle();
         for (name, _) in handle.sources() {

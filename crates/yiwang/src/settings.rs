@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
-use yiwang_gateway::{Clock, Deps, Directory, Pepper};
+use yiwang_gateway::{Directory, Pepper};
 use yiwang_log::{EmbeddedConfig, Floor, Kind, Log, Retention, TopicSpec, standard_topics};
 use yiwang_store::Store;
 
@@ -212,19 +211,13 @@ pub fn gateway(config: &Config) -> anyhow::Result<yiwang_gateway::Config> {
     checked.map_err(|error| Failure::Config(error.to_string()).into())
 }
 
-/// What the gateway works with: the log, and the devices with sealed secrets.
+/// The devices that a gateway admits, with sealed secrets.
 ///
 /// # Errors
 /// If the pepper is unusable.
-pub fn gateway_deps(log: &Log, bundle: &Bundle, keys: &Keys) -> anyhow::Result<Deps> {
+pub fn directory(bundle: &Bundle, keys: &Keys) -> anyhow::Result<Directory> {
     let pepper = Pepper::new(&keys.pepper).context("DATA/keys/pepper is unusable")?;
-    let directory =
-        Directory::of(Arc::clone(&bundle.registry), Arc::clone(&bundle.tenants), pepper);
-    Ok(Deps {
-        log: log.clone(),
-        directory: Arc::new(ArcSwap::from_pointee(directory)),
-        clock: Clock::default(),
-    })
+    Ok(Directory::of(Arc::clone(&bundle.registry), Arc::clone(&bundle.tenants), pepper))
 }
 
 /// Who holds the lease of the store. A data folder has one process at a time, so after a crash the next one is the same

@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use yiwang_centre::{Config, Error, Parts, Writer};
+use yiwang_centre::{Config, Error, InForce, Parts, Writer};
 use yiwang_core::district::District;
 use yiwang_core::incident::Terms;
 use yiwang_core::record::Signal;
@@ -80,8 +80,8 @@ impl Centre {
         let (log, district) = (self.log.clone(), self.district.clone());
         outside(async move {
             let store = Store::open(&store_config).await.unwrap();
-            let district = Arc::new(ArcSwap::from(district));
-            let parts = Parts { log, store, district, terms: Arc::new(Terms::default()) };
+            let in_force = InForce { district, terms: Arc::new(Terms::default()) };
+            let parts = Parts { log, store, in_force: Arc::new(ArcSwap::from_pointee(in_force)) };
             let stop = CancellationToken::new();
             let writer = Arc::new(Writer::open(&config(), &parts, &stop).await.unwrap());
             Live { store: parts.store, writer }

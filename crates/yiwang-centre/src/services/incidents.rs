@@ -36,7 +36,7 @@ impl IncidentService for Service {
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let who = self.0.caller(request.metadata()).await?;
-        let district = self.0.parts.district.load_full();
+        let district = self.0.parts.district();
         let now = self.0.writer.now();
         let signal = reports::to_signal(request.into_inner(), &who.unit, &district, now)?;
         // A caller who hangs up does not interrupt a transaction.
@@ -66,7 +66,7 @@ impl IncidentService for Service {
         let store = &self.0.parts.store;
         let history =
             store.history(case.incident.id, 0, HISTORY_MAX).await.map_err(caller::store_failed)?;
-        let district = self.0.parts.district.load();
+        let district = self.0.parts.district();
         Ok(Response::new(v1::GetIncidentResponse {
             incident: Some(message(&district, &case)),
             history: history.iter().map(|row| view::history(row, &district)).collect(),
@@ -81,7 +81,7 @@ impl IncidentService for Service {
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
         let view = Audience::new(&who.unit, "", &filter.encode_to_vec()).view;
-        let filter = Filter::read(filter, &self.0.parts.district.load())?;
+        let filter = Filter::read(filter, &self.0.parts.district())?;
         let size = match u32::try_from(request.page_size) {
             Ok(0) => PAGE_DEFAULT,
             Ok(size) => size.min(PAGE_MAX),
@@ -103,7 +103,7 @@ impl IncidentService for Service {
         let ids: Vec<_> = page.iter().filter(|row| filter.lists(row)).map(|row| row.id).collect();
         let mut cases = store.cases(&ids).await.map_err(caller::store_failed)?;
         cases.sort_by_key(|case| ids.iter().position(|id| *id == case.incident.id));
-        let district = self.0.parts.district.load();
+        let district = self.0.parts.district();
         // Between the two reads one may have left.
         let authorizer = Authorizer::new(&district);
         cases.retain(|case| authorizer.may_read(&who.unit, &case.incident, &case.tasks));
@@ -131,7 +131,7 @@ impl IncidentService for Service {
         });
         let done = done.map_err(|refusal| caller::refused(&refusal))?;
         let case = self.case(done.incident).await?.ok_or_else(caller::not_found)?;
-        let district = self.0.parts.district.load();
+        let district = self.0.parts.district();
         let incident = Some(message(&district, &case));
         Ok(Response::new(v1::ActResponse { incident, repeated_command: done.repeat }))
     }
@@ -169,7 +169,7 @@ impl Service {
             Some(id) => self.case(id).await?,
             None => None,
         };
-        let district = self.0.parts.district.load();
+        let district = self.0.parts.district();
         let authorizer = Authorizer::new(&district);
         case.filter(|case| authorizer.may_read(&who.unit, &case.incident, &case.tasks))
             .ok_or_else(caller::not_found)
@@ -273,7 +273,7 @@ impl Service {
         if id.is_empty() {
             return Ok(None);
         }
-        let district = self.0.parts.district.load();
+        let district = self.0.parts.district();
         let unit = district.unit(id).ok_or_else(|| caller::bad_argument(field, "no such unit"))?;
         Ok(Some(Arc::clone(&unit.id)))
     }

@@ -20,7 +20,7 @@ impl UnitService for Service {
         request: Request<v1::GetUnitRequest>,
     ) -> Result<Response<v1::GetUnitResponse>, Status> {
         self.0.caller(request.metadata()).await?;
-        let district = self.0.parts.district.load_full();
+        let district = self.0.parts.district();
         let name = request.into_inner().name;
         let id = name.strip_prefix("units/").unwrap_or(&name);
         let unit = district.unit(id).ok_or_else(no_unit)?;
@@ -34,7 +34,7 @@ impl UnitService for Service {
     ) -> Result<Response<v1::ListUnitsResponse>, Status> {
         self.0.caller(request.metadata()).await?;
         let request = request.into_inner();
-        let district = self.0.parts.district.load_full();
+        let district = self.0.parts.district();
         if !request.root.is_empty() && district.unit(&request.root).is_none() {
             return Err(no_unit());
         }

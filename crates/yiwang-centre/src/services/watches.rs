@@ -70,10 +70,7 @@ impl WatchService for Service {
             unit,
             consumer: consumer.id.clone(),
             audience: consumer.audience,
-            filter: Filter::read(
-                request.filter.unwrap_or_default(),
-                &self.0.parts.district.load(),
-            )?,
+            filter: Filter::read(request.filter.unwrap_or_default(), &self.0.parts.district())?,
             out,
             queued: Arc::clone(&queued),
             taken_over: taken_over.clone(),
@@ -133,7 +130,7 @@ impl Service {
         if asked.is_empty() || *asked == **own {
             return Ok(Arc::clone(own));
         }
-        let district = self.0.parts.district.load();
+        let district = self.0.parts.district();
         let unit = district.unit(asked).filter(|unit| district.in_subtree(&unit.id, own));
         let unit = unit.ok_or_else(|| {
             caller::status(

@@ -18,7 +18,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use yiwang_centre::{Config, Error, Parts};
+use yiwang_centre::{Config, Error, InForce, Parts};
 use yiwang_core::district::{District, FileSet};
 use yiwang_core::incident::Terms;
 use yiwang_core::record::{AlarmSeverity, Signal, SignalKind};
@@ -137,8 +137,10 @@ impl Hub {
         let parts = Parts {
             log: self.log.clone(),
             store: store.clone(),
-            district: Arc::new(ArcSwap::new(Arc::clone(&self.district))),
-            terms: Arc::new(Terms::default()),
+            in_force: Arc::new(ArcSwap::from_pointee(InForce {
+                district: Arc::clone(&self.district),
+                terms: Arc::new(Terms::default()),
+            })),
         };
         let listener = yiwang_centre::bind(config.listen).await.unwrap();
         let address = listener.local_addr().unwrap();

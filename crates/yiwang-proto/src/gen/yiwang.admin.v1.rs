@@ -84,6 +84,23 @@ pub struct TraceResponse {
     #[prost(string, tag = "1")]
     pub json: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReloadRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReloadResponse {
+    /// What was read is in force now; else what was in force stays.
+    #[prost(bool, tag = "1")]
+    pub taken: bool,
+    /// Hash of the configuration in force.
+    #[prost(string, tag = "2")]
+    pub configuration: ::prost::alloc::string::String,
+    /// The roles of this process; those of other processes are told by SIGHUP.
+    #[prost(string, repeated, tag = "3")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Everything that is wrong or worth a look, as `yiwang check` prints it: severity, file:line, code, message, remedy.
+    #[prost(string, repeated, tag = "4")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadLogResponse {
     #[prost(uint32, tag = "1")]
@@ -107,7 +124,7 @@ pub mod admin_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// What `yiwang ledger`, `log read`, `trace` and `doctor` ask of a running hub, whose data folder is locked.
+    /// What `yiwang ledger`, `log read`, `trace`, `reload` and `doctor` ask of a running hub, whose data folder is locked.
     #[derive(Debug, Clone)]
     pub struct AdminServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -285,6 +302,29 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("yiwang.admin.v1.AdminService", "Trace"));
             self.inner.unary(req, path, codec).await
         }
+        /// Reads district, products and devices again and puts them in force in every role of this process; with an error in
+        /// them nothing changes.
+        pub async fn reload(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReloadRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReloadResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/yiwang.admin.v1.AdminService/Reload",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("yiwang.admin.v1.AdminService", "Reload"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -332,8 +372,14 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::TraceRequest>,
         ) -> std::result::Result<tonic::Response<super::TraceResponse>, tonic::Status>;
+        /// Reads district, products and devices again and puts them in force in every role of this process; with an error in
+        /// them nothing changes.
+        async fn reload(
+            &self,
+            request: tonic::Request<super::ReloadRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReloadResponse>, tonic::Status>;
     }
-    /// What `yiwang ledger`, `log read`, `trace` and `doctor` ask of a running hub, whose data folder is locked.
+    /// What `yiwang ledger`, `log read`, `trace`, `reload` and `doctor` ask of a running hub, whose data folder is locked.
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
         inner: Arc<T>,
@@ -575,6 +621,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TraceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/yiwang.admin.v1.AdminService/Reload" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReloadSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ReloadRequest>
+                    for ReloadSvc<T> {
+                        type Response = super::ReloadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReloadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::reload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReloadSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -77,7 +77,7 @@ pub async fn run(args: &ConfigArgs, demo: DemoArgs) -> anyhow::Result<()> {
     }
     let (started, has_started) = oneshot::channel();
     let roles = vec![Role::Gateway, Role::Router, Role::Centre];
-    let plan = node::Plan { config, bundle, keys, roles, started: Some(started) };
+    let plan = node::Plan { config, bundle, keys, roles, hangups: None, started: Some(started) };
     // The hub outlives its visitors: it is told to stop when they have gone.
     let hub_stop = CancellationToken::new();
     let mut hub = tokio::spawn(node::run(plan, hub_stop.clone()));

@@ -1,4 +1,4 @@
-//! Looking without touching: check, ledger, log read.
+//! What is asked of a hub's files or of a running hub: check, ledger, log read, reload.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -88,6 +88,27 @@ pub async fn ledger(
         }
     }
     Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lets the running hub read its bundle again; prints the problems, or what is in force now.
+///
+/// # Errors
+/// [`Failure::Unavailable`] if no hub answers.
+pub async fn reload(args: &ConfigArgs, target: Option<String>) -> anyhow::Result<ExitCode> {
+    let config = Config::load(args)?;
+    let mut admin = Admin::connect(&config, target).await?;
+    let request = admin.request(v1::ReloadRequest {});
+    let told = admin.client.reload(request).await?.into_inner();
+    for problem in &told.problems {
+        eprintln!("{problem}");
+    }
+    let (configuration, roles) = (&told.configuration, told.roles.join(", "));
+    if told.taken {
+        println!("{configuration} is in force: {roles}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{configuration} stays in force: what was read has errors");
+    Ok(ExitCode::from(exit::CONFIG))
 }
 
 /// Prints the records of a topic: from the stopped folder or Kafka, else through the running hub.
