@@ -18,8 +18,27 @@ use crate::mqtt::{Connection, Incoming, Login, Version};
 /// How long a device goes on trying to hand over what it still holds once the faults have stopped.
 const HANDOVER_MAX: Duration = Duration::from_secs(120);
 
+/// Gas concentrations above and below every threshold.
+pub const LEAK: f64 = 45.5;
+/// See [`LEAK`].
+pub const CLEAN: f64 = 1.5;
+
 /// Between two windows: a load that keeps every stage busy, and books that can be read back in seconds.
 const BREATH: Duration = Duration::from_millis(20);
+
+/// What a device says in one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// By its own clock, ms.
+    pub ts: i64,
+    /// Gas concentration.
+    pub gas: f64,
+    /// Old data on purpose.
+    pub backfill: bool,
+}
+
+/// What a device says in the message of a sequence number when it is sent at a time of ours, ms.
+pub type Script = Box<dyn Fn(u64, i64) -> Said + Send>;
 
 /// One publishing device with its books.
 pub struct Device {
@@ -33,13 +52,25 @@ pub struct Device {
     pub acknowledged: BTreeSet<u64>,
     unacknowledged: VecDeque<u64>,
     window: usize,
-    alarm_every: u64,
+    /// When it sent its newest message, ms.
+    last_said: i64,
+    script: Script,
 }
 
 impl Device {
     /// A device of the demo district whose every `alarm_every`-th message begins an alarm that the next one ends.
     #[must_use]
     pub fn new(key: &str, secret: &str, boot: u64, alarm_every: u64) -> Self {
+        let script = move |seq: u64, now| {
+            let leaks = alarm_every > 0 && seq.is_multiple_of(alarm_every);
+            Said { ts: now, gas: if leaks { LEAK } else { CLEAN }, backfill: false }
+        };
+        Self::scripted(key, secret, boot, Box::new(script))
+    }
+
+    /// A device that says what a script has.
+    #[must_use]
+    pub fn scripted(key: &str, secret: &str, boot: u64, script: Script) -> Self {
         Self {
             key: key.to_owned(),
             secret: secret.to_owned(),
@@ -48,7 +79,8 @@ impl Device {
             acknowledged: BTreeSet::new(),
             unacknowledged: VecDeque::new(),
             window: 8,
-            alarm_every,
+            last_said: 0,
+            script,
         }
     }
 
@@ -131,13 +163,13 @@ impl Device {
         }
     }
 
-    fn send(&self, connection: &mut Connection, topic: &str, seq: u64) {
-        let gas =
-            if self.alarm_every > 0 && seq.is_multiple_of(self.alarm_every) { 45.5 } else { 1.5 };
-        let ts = now_ms();
+    fn send(&mut self, connection: &mut Connection, topic: &str, seq: u64) {
+        // Two messages of one instant would be one sample to the rules.
+        self.last_said = now_ms().max(self.last_said + 1);
+        let Said { ts, gas, backfill } = (self.script)(seq, self.last_said);
+        let boot = self.boot;
         let body = format!(
-            r#"{{"boot":{},"seq":{seq},"ts":{ts},"params":{{"concentration":{gas}}}}}"#,
-            self.boot
+            r#"{{"boot":{boot},"seq":{seq},"ts":{ts},"backfill":{backfill},"params":{{"concentration":{gas}}}}}"#
         );
         connection.publish(topic, packet_id(seq), body.as_bytes());
     }
@@ -151,7 +183,9 @@ fn packet_id(seq: u64) -> u16 {
     (seq % 60_000) as u16 + 1
 }
 
-fn now_ms() -> i64 {
+/// Our time, ms UTC.
+#[must_use]
+pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
 }

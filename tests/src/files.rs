@@ -69,6 +69,14 @@ impl Files {
         fs::read_to_string(self.folder.join(file)).expect("a file of the copy")
     }
 
+    /// Adds a file.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn add(&self, file: &str, text: &str) {
+        fs::write(self.folder.join(file), text).expect("a file is added to the copy");
+    }
+
     /// Replaces a text that stands in a file, once; gives the number of the line in which it begins.
     ///
     /// # Panics

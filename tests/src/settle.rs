@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use yiwang_proto::incident::v1;
 
 use crate::accounting::{Device, Report, Shown};
+use crate::demo::secret;
 use crate::desk::Desk;
 use crate::files::Files;
 use crate::hub::{Hub, PATIENCE};
@@ -59,12 +60,21 @@ pub fn under_load(
     alarm_every: u64,
     faults: impl FnOnce(),
 ) -> Vec<Device> {
-    let stop = AtomicBool::new(false);
     let device = |number: u64| {
-        let (key, secret) = (format!("gas-01/G-{number:04}"), format!("demo-secret-G-{number:04}"));
-        Mutex::new(Device::new(&key, &secret, 1, alarm_every))
+        let key = format!("gas-01/G-{number:04}");
+        Device::new(&key, &secret(&key), 1, alarm_every)
     };
-    let devices: Vec<_> = (1..=devices).map(device).collect();
+    load(address, (1..=devices).map(device).collect(), faults)
+}
+
+/// The same with devices of the test's own.
+///
+/// # Panics
+/// If one cannot hand over what it holds.
+#[must_use]
+pub fn load(address: SocketAddr, devices: Vec<Device>, faults: impl FnOnce()) -> Vec<Device> {
+    let stop = AtomicBool::new(false);
+    let devices: Vec<_> = devices.into_iter().map(Mutex::new).collect();
     std::thread::scope(|scope| {
         let publishing: Vec<_> = devices
             .iter()

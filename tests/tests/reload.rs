@@ -1,6 +1,7 @@
 //! Another configuration while the hub runs and devices publish: one with errors changes nothing and says where they are
 //! (fault F25); one without is taken whole, and what rules have seen is kept where their text is the same.
 
+use yiwang_tests::accounting::now_ms;
 use yiwang_tests::demo::{client_id, connect, publish};
 use yiwang_tests::desk::Desk;
 use yiwang_tests::files::Files;
@@ -224,9 +225,4 @@ fn a_desk_reads_the_new_name(desk: &Desk) {
     let source = format!("device/{ITS_PLACE}");
     let case = open.iter().find(|case| case.source == source).expect("the new device's alarm");
     assert_eq!(case.lead.as_ref().map(|lead| lead.display_name.as_str()), Some("燃气集团（示例）"));
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }

@@ -4,6 +4,7 @@
 #![cfg(feature = "services")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
 
 use yiwang_tests::demo::{connect, publish};
@@ -22,20 +23,14 @@ const C: &str = "router-c";
 /// Smoke detectors whose battery alarm needs three low samples in a row: each sample finds other routers.
 const PROBES: std::ops::RangeInclusive<u64> = 1..=12;
 const LOW_SAMPLES: u64 = 3;
+const ROUTED_BEFORE_FREEZE: f64 = 1_000.0;
 /// Were partitions taken over without a snapshot, most readings would come again; so only those of the one that died.
 const AGAIN_SHARE_MIN: usize = 3;
 
 #[test]
 fn routers_join_leave_and_die_under_load() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let plan = Plan::distributed(folder.path(), "routers").expect("the services are there");
-    let plan = plan
-        .with(&quick_alarms(folder.path()))
-        .with(&format!("log.partitions={PARTITIONS}"))
-        .with("intake.listen.messages_per_second_max=0")
-        // Longer than the test: what a router hands over, it hands over because the partition goes.
-        .with("router.snapshot_seconds=600");
-    let mut hub = plan.start().expect("the hub starts");
+    let mut hub = start(folder.path(), "routers");
     let district = hub.token("310118").expect("a token of the district");
     probes_say_low(&hub, 1);
     drain(&hub);
@@ -59,16 +54,12 @@ fn routers_join_leave_and_die_under_load() {
         hub.wait_ready().expect("every router is ready");
     });
     drain(&hub);
-    assert_eq!(
-        routed(&hub, "raw"),
-        hub.metric("gateway", "yiwang_ledger_records", "row=\"appended\""),
-        "every record that the gateway appended is in the books of one router"
-    );
+    each_record_is_one_routers(&hub);
     for router in hub.routers() {
         assert_eq!(hub.metric(router, "yiwang_router_lag_records", ""), Ok(0.0), "{router}");
         assert_eq!(hub.metric(router, "yiwang_router_lag_seconds", ""), Ok(0.0), "{router}");
     }
-    let shown = settle(&mut hub, &devices, &district, "F01 several routers");
+    let shown = settle(&mut hub, &devices, &district, "F06");
     let distinct: BTreeSet<_> =
         shown.readings.iter().map(|it| it["record"]["raw"].to_string()).collect();
     let again = shown.readings.len() - distinct.len();
@@ -88,6 +79,55 @@ fn routers_join_leave_and_die_under_load() {
             .collect();
         assert_eq!(raised.len(), 1, "{device}: raised by its third low sample and only then");
     }
+}
+
+#[test]
+fn a_frozen_router_has_no_part_any_more() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut hub = start(folder.path(), "frozen");
+    let district = hub.token("310118").expect("a token of the district");
+    hub.join_router(B).expect("a second router starts");
+    let frozen = hub.pid(B);
+    let devices = under_load(hub.mqtt(), DEVICES, ALARM_EVERY, || {
+        shared(&hub, "start", &[A, B]);
+        // What it has routed since its partitions came to it is in no snapshot.
+        until("the second router to be at work", PATIENCE, || {
+            match hub.metric(B, "yiwang_router_records_total", "row=\"routed\"")? {
+                routed if routed >= ROUTED_BEFORE_FREEZE => Ok(()),
+                routed => Err(format!("{routed} routed")),
+            }
+        })
+        .expect("it routes");
+        hub.signal(Some(B), "STOP").expect("the second router is frozen");
+        // Its session is over before it knows.
+        shared(&hub, "B is frozen", &[A]);
+        hub.signal(Some(B), "CONT").expect("the second router goes on");
+        shared(&hub, "B goes on", &[A, B]);
+    });
+    assert_eq!(hub.pid(B), frozen);
+    hub.wait_ready().expect("both routers are ready");
+    drain(&hub);
+    each_record_is_one_routers(&hub);
+    settle(&mut hub, &devices, &district, "F06 frozen");
+}
+
+fn start(folder: &Path, name: &str) -> Hub {
+    let plan = Plan::distributed(folder, name).expect("the services are there");
+    let plan = plan
+        .with(&quick_alarms(folder))
+        .with(&format!("log.partitions={PARTITIONS}"))
+        .with("intake.listen.messages_per_second_max=0")
+        // Longer than the test: what a router hands over, it hands over because the partition goes.
+        .with("router.snapshot_seconds=600");
+    plan.start().expect("the hub starts")
+}
+
+fn each_record_is_one_routers(hub: &Hub) {
+    assert_eq!(
+        routed(hub, "raw"),
+        hub.metric("gateway", "yiwang_ledger_records", "row=\"appended\""),
+        "every record that the gateway appended is in the books of one router"
+    );
 }
 
 fn probe(number: u64) -> String {
