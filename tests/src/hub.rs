@@ -208,6 +208,20 @@ impl Hub {
         Ok(())
     }
 
+    /// Starts the processes again that have ended by themselves, as a supervisor does; gives how many had.
+    ///
+    /// # Errors
+    /// If one cannot be started.
+    pub fn revive(&mut self) -> Result<usize, String> {
+        let before = self.processes.len();
+        self.processes.retain_mut(|process| matches!(process.child.try_wait(), Ok(None)));
+        let ended = before - self.processes.len();
+        if ended > 0 {
+            self.start_again()?;
+        }
+        Ok(ended)
+    }
+
     /// Starts one more router of a distributed hub under a name of its own, by which the other calls know it.
     ///
     /// # Errors
@@ -472,6 +486,9 @@ pub fn binary() -> &'static Path {
         build.current_dir(repository()).args(["build", "-p", "yiwang"]);
         if cfg!(feature = "services") {
             build.args(["--features", "yiwang/kafka"]);
+        }
+        if cfg!(feature = "fault-points") {
+            build.args(["--features", "yiwang/fault-points"]);
         }
         let built = run(&mut build);
         built.expect("the program under test builds");

@@ -125,7 +125,7 @@ fn unseal(
     }
 }
 
-fn get<'a>(entries: &'a [(Bytes, Bytes)], key: &str) -> Option<&'a [u8]> {
+pub(crate) fn get<'a>(entries: &'a [(Bytes, Bytes)], key: &str) -> Option<&'a [u8]> {
     entries.iter().find(|(k, _)| **k == *key.as_bytes()).map(|(_, value)| &**value)
 }
 

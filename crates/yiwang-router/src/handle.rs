@@ -56,6 +56,11 @@ impl Progress {
         self.with(|rows| rows.extend(added));
     }
 
+    /// Whether every partition has replayed what lay on the log when it was assigned; false without any.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.with(|rows| !rows.is_empty() && rows.values().all(|row| row.next >= row.target))
+    }
+
     pub(crate) fn remove(&self, partition: u16) {
         self.with(|rows| {
             rows.remove(&partition);
@@ -94,8 +99,7 @@ impl Handle {
     /// Whether every assigned partition has replayed what lay on the log when it was assigned; false before the first.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
-        self.progress
-            .with(|rows| !rows.is_empty() && rows.values().all(|row| row.next >= row.target))
+        self.progress.is_caught_up()
     }
 
     /// How many partitions are this process's at the moment; in a rebalance some are on their way.

@@ -5,8 +5,11 @@
 //! the step never. It refuses to read a database or a clock: time comes with the records.
 
 mod bundle;
+mod careful;
 mod dispatch;
 mod error;
+#[cfg(feature = "fault-points")]
+mod fault;
 mod finish;
 mod forward;
 mod generation;
@@ -30,11 +33,12 @@ pub use bundle::Bundle;
 pub use error::Error;
 pub use handle::Handle;
 
+use careful::Care;
 use dispatch::Dispatcher;
 use finish::finish;
 use handle::Progress;
 use outputs::Topics;
-use work::Worker;
+use work::{Context, Worker};
 
 /// Name of the router among the readers of topic `raw`.
 pub const GROUP: &str = "router";
@@ -54,6 +58,8 @@ pub struct Config {
     pub snapshot_records_max: u64,
     /// So many records for each device that a snapshot has to name: what one costs stays a share of the whole.
     pub snapshot_records_per_device: u64,
+    /// Lives that may end at a record, and lives that may get nowhere before one is careful.
+    pub attempts_max: u32,
     /// CloudEvents headers on outputs, for other readers of a Kafka log.
     pub cloud_events: bool,
 }
@@ -67,6 +73,7 @@ impl Default for Config {
             snapshot_every: Duration::from_secs(20),
             snapshot_records_max: 500_000,
             snapshot_records_per_device: 8,
+            attempts_max: 3,
             cloud_events: false,
         }
     }
@@ -105,10 +112,20 @@ impl Router {
         let (sender, receiver) = mpsc::channel(config.in_flight_max.max(1));
         let finished = finish(receiver, log.writer(), topics.state, reader.committer());
         let mut dispatcher = Dispatcher::new(reader, config.batch, progress.clone());
+        let care = Arc::new(Care::default());
         let mut workers = JoinSet::new();
         for _ in 0..config.workers.max(1) {
-            let context = (log.clone(), topics, bundles.clone(), progress.clone());
-            let worker = Worker::new(config.clone(), context, sender.clone(), drain.clone());
+            let context = Context {
+                config: config.clone(),
+                log: log.clone(),
+                topics,
+                bundles: bundles.clone(),
+                progress: progress.clone(),
+                care: care.clone(),
+                items: sender.clone(),
+                drain: drain.clone(),
+            };
+            let worker = Worker::new(context);
             workers.spawn(worker.run(dispatcher.worker()));
         }
         drop(sender);

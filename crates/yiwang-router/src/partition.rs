@@ -14,6 +14,7 @@ use yiwang_core::route::PartitionState;
 use yiwang_log::Position;
 
 use crate::bundle::Bundle;
+use crate::careful::Trial;
 use crate::forward::Forwarded;
 use crate::generation::{
     Entry, Generation, Marker, add_marker, in_force, markers, markers_entry, pending,
@@ -33,6 +34,8 @@ pub(crate) struct Partition {
     pub markers: Vec<Marker>,
     /// Markers that the replay has not reached.
     pub pending: VecDeque<Marker>,
+    /// What earlier lives left behind.
+    pub trial: Trial,
     /// End of the log when it was assigned: what is below was perhaps routed before.
     pub target: u64,
     pub records_since_snapshot: u64,
@@ -46,11 +49,13 @@ pub(crate) struct Partition {
 pub(crate) struct Known {
     pub generation: Option<Generation>,
     pub markers: Vec<Marker>,
+    pub trial: Trial,
 }
 
 impl Known {
     pub(crate) fn of(entries: &[(Bytes, Bytes)]) -> Self {
-        Self { generation: Generation::newest(entries), markers: markers(entries) }
+        let generation = Generation::newest(entries);
+        Self { generation, markers: markers(entries), trial: Trial::of(entries) }
     }
 
     /// Where the replay starts and under which configuration; `committed` counts only without a generation.

@@ -1,6 +1,7 @@
 //! The first half of the loop: route, append; partitions come and go, configurations are swapped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::ids::Id;
 use yiwang_core::ledger::Counters;
-use yiwang_core::route::{Input, PartitionState, Workspace};
+use yiwang_core::route::{PartitionState, Workspace};
 use yiwang_log::{Action, Log, Position, RecordRef, Records, Writer};
-use yiwang_proto::wire::{RawRecord, read_raw};
 
+use crate::careful::{Beginning, Care, Part, Trial, no_trying};
 use crate::dispatch::{Assigned, Order};
 use crate::finish::{Item, append_state};
-use crate::generation::{Marker, bundle, bundle_entries};
+use crate::generation::{Entry, Marker, bundle, bundle_entries};
 use crate::handle::{Progress, Row};
 use crate::outputs::{Outputs, Topics};
 use crate::partition::{Known, Partition};
@@ -26,6 +27,18 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Partition of topic `state` in which the bundles lie.
 pub(crate) const BUNDLES: u16 = 0;
 
+/// What a worker shares with the rest of the router.
+pub(crate) struct Context {
+    pub config: Config,
+    pub log: Log,
+    pub topics: Topics,
+    pub bundles: watch::Receiver<Arc<Bundle>>,
+    pub progress: Arc<Progress>,
+    pub care: Arc<Care>,
+    pub items: mpsc::Sender<Item>,
+    pub drain: CancellationToken,
+}
+
 /// One worker, with the partitions that are its own.
 pub(crate) struct Worker {
     config: Config,
@@ -34,6 +47,7 @@ pub(crate) struct Worker {
     topics: Topics,
     bundles: watch::Receiver<Arc<Bundle>>,
     progress: Arc<Progress>,
+    care: Arc<Care>,
     items: mpsc::Sender<Item>,
     drain: CancellationToken,
     partitions: BTreeMap<u16, Partition>,
@@ -45,17 +59,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        config: Config,
-        (log, topics, bundles, progress): (
-            Log,
-            Topics,
-            watch::Receiver<Arc<Bundle>>,
-            Arc<Progress>,
-        ),
-        items: mpsc::Sender<Item>,
-        drain: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
+        let Context { config, log, topics, bundles, progress, care, items, drain } = context;
         let outputs = Outputs::new(log.clone(), topics, config.cloud_events);
         Self {
             writer: log.writer(),
@@ -64,6 +69,7 @@ impl Worker {
             topics,
             bundles,
             progress,
+            care,
             items,
             drain,
             partitions: BTreeMap::new(),
@@ -154,7 +160,11 @@ impl Worker {
         let from = partition.next.max(first(records)).max(partition.target);
         self.announce(partition, from).await?;
         let config = partition.bundle.epoch();
-        self.step(partition, records)?;
+        let careful = self.care.is_on() && partition.next < partition.target;
+        match careful {
+            true => self.step_with_care(partition, records).await?,
+            false => self.step(partition, records, &mut records.iter().peekable(), u64::MAX)?,
+        }
         partition.forwarded.add(&self.outputs.take_forwarded());
         let count = end.seq.saturating_sub(partition.next);
         partition.next = end.seq;
@@ -170,8 +180,13 @@ impl Worker {
         }
         let devices = partition.state.devices_heard() as u64;
         let share = devices.saturating_mul(self.config.snapshot_records_per_device);
-        // After a swap at once: no replay then needs more markers than are kept.
+        let passed = careful && partition.next >= partition.target;
+        if passed && self.progress.is_caught_up() {
+            self.care.end();
+        }
+        // After a swap at once: no replay then needs more markers than are kept. After care: what it found out is kept.
         let due = partition.bundle.epoch() != config
+            || passed
             || partition.records_since_snapshot >= self.config.snapshot_records_max.max(share)
             || partition.snapshot_at.elapsed() >= self.config.snapshot_every;
         if due {
@@ -181,24 +196,59 @@ impl Worker {
         Ok(true)
     }
 
-    /// The step over a batch, cut where a marker of the replay stands.
-    fn step(&mut self, partition: &mut Partition, records: &Records) -> Result<(), Error> {
-        let place = (records.epoch, records.partition);
+    /// The step over a batch in parts; what is tried is safe before it is tried, and the partitions take turns.
+    async fn step_with_care(
+        &mut self,
+        partition: &mut Partition,
+        records: &Records,
+    ) -> Result<(), Error> {
+        let care = self.care.clone();
         let mut rest = records.iter().peekable();
-        while let Some(next) = rest.peek().map(|record| record.seq) {
+        while let Some(first) = rest.peek().map(|record| record.seq) {
+            let mut marked = care.marked.lock().await;
+            let Part { to, mark } = partition.trial.part(first, records.end().seq);
+            if let Some(trying) = mark {
+                // Who wants to stop is not kept waiting by it.
+                let _ = tokio::time::timeout(trying.calm(), self.drain.cancelled()).await;
+                let other = marked.replace(partition.number);
+                if let Some(other) = other.filter(|other| *other != partition.number) {
+                    self.append_state(other, vec![no_trying()]).await?;
+                }
+                self.append_state(partition.number, vec![trying.entry()]).await?;
+            }
+            self.step(partition, records, &mut rest, to)?;
+        }
+        Ok(())
+    }
+
+    async fn append_state(&self, partition: u16, entries: Vec<Entry>) -> Result<(), Error> {
+        append_state(&self.writer, self.topics.state, partition, entries).await
+    }
+
+    /// The step over the rest of a batch up to a record, cut where a marker of the replay stands.
+    fn step<'r>(
+        &mut self,
+        partition: &mut Partition,
+        records: &Records,
+        rest: &mut Peekable<impl Iterator<Item = RecordRef<'r>>>,
+        to: u64,
+    ) -> Result<(), Error> {
+        let place = (records.epoch, records.partition);
+        while let Some(next) = rest.peek().map(|record| record.seq).filter(|next| *next < to) {
             if partition.pending.front().is_some_and(|marker| marker.from <= next) {
                 if let Some(marker) = partition.pending.pop_front() {
                     self.swap(partition, marker.config)?;
                 }
                 continue;
             }
-            let stop = partition.pending.front().map_or(u64::MAX, |marker| marker.from);
+            let stop = partition.pending.front().map_or(to, |marker| marker.from.min(to));
             let until = std::iter::from_fn(|| rest.next_if(|record| record.seq < stop));
-            let inputs = until.map(|record| (record.seq, input(&record)));
             let bundle = partition.bundle.clone();
             self.outputs.under(&bundle);
             let Self { work, outputs, .. } = self;
-            partition.state.route_batch(bundle.shared(), place, inputs, work, outputs);
+            let Partition { state, trial, .. } = &mut *partition;
+            let inputs = until.map(|record| (record.seq, trial.input(&record)));
+            state.route_batch(bundle.shared(), place, inputs, work, outputs);
         }
         Ok(())
     }
@@ -222,7 +272,7 @@ impl Worker {
     ) -> Result<(), Error> {
         self.keep(&bundle).await?;
         let entry = partition.mark(Marker { from, config: bundle.epoch() });
-        append_state(&self.writer, self.topics.state, partition.number, vec![entry]).await
+        self.append_state(partition.number, vec![entry]).await
     }
 
     /// Sees to it that a configuration's files lie in topic `state`.
@@ -231,7 +281,7 @@ impl Worker {
         self.known.insert(config, bundle.clone());
         if !self.kept.contains(&config) {
             let entries = bundle_entries(config, &bundle.encode());
-            append_state(&self.writer, self.topics.state, BUNDLES, entries).await?;
+            self.append_state(BUNDLES, entries).await?;
             self.kept.insert(config);
         }
         Ok(())
@@ -292,9 +342,11 @@ impl Worker {
         };
         let target = retry(&self.drain, || self.log.head("raw", number)).await?;
         let topic_epoch = known.generation.as_ref().map(|generation| generation.topic_epoch);
+        let trial = self.begin_life(number, seq, known.trial.clone()).await?;
         let mut partition = Partition {
             number,
             state,
+            trial,
             next: seq,
             topic_epoch: topic_epoch.or(committed.map(|position| position.epoch)),
             generation: known.generation.as_ref().map_or(0, |generation| generation.number),
@@ -321,6 +373,31 @@ impl Worker {
         let row = row(&partition);
         self.partitions.insert(number, partition);
         Ok(Assigned { number, start, row })
+    }
+
+    /// Notes that a life begins on a partition, and how.
+    async fn begin_life(&self, number: u16, at: u64, mut trial: Trial) -> Result<Trial, Error> {
+        let (beginning, entries) = trial.begin(at, self.config.attempts_max);
+        self.append_state(number, entries).await?;
+        match beginning {
+            Beginning::Usual => return Ok(trial),
+            Beginning::Careful => {
+                tracing::warn!(
+                    partition = number,
+                    at,
+                    "earlier lives got nowhere, going with care"
+                );
+            }
+            Beginning::Condemning(seq) => {
+                tracing::error!(
+                    partition = number,
+                    seq,
+                    "a record ended the process, it is put aside"
+                );
+            }
+        }
+        self.care.begin();
+        Ok(trial)
     }
 
     /// Reads configurations that a replay needs and that are not loaded.
@@ -398,16 +475,4 @@ fn counted(partition: &Partition) -> Counters {
 
 fn first(records: &Records) -> u64 {
     records.iter().next().map_or(0, |record| record.seq)
-}
-
-/// A record of topic `raw` as the step takes it.
-pub(crate) fn input<'a>(record: &RecordRef<'a>) -> Input<'a> {
-    match read_raw(record.key, record.value) {
-        Ok(RawRecord::Raw(raw)) => Input::Raw(raw),
-        Ok(RawRecord::Tick { received_at, .. }) => Input::Tick { received_at },
-        Err(_) => {
-            let key = std::str::from_utf8(record.key).unwrap_or_default();
-            Input::Unreadable { key, bytes: record.value }
-        }
-    }
 }

@@ -77,6 +77,7 @@ fn config() -> Config {
         snapshot_every: Duration::from_hours(1),
         snapshot_records_max: 300,
         snapshot_records_per_device: 4,
+        attempts_max: 3,
         cloud_events: false,
     }
 }

@@ -127,6 +127,7 @@ pub struct Router {
     pub snapshot_records: u64,
     pub snapshot_records_per_device: u64,
     pub snapshot_seconds: u64,
+    pub attempts_max: u32,
     pub batch_records_max: usize,
     pub batch_bytes_max: usize,
     pub inflight_batches_max: usize,
@@ -226,6 +227,7 @@ impl Config {
         }
         let zero = [
             ("log.partitions", u64::from(raw.log.partitions)),
+            ("router.attempts_max", u64::from(raw.router.attempts_max)),
             ("router.batch_records_max", raw.router.batch_records_max as u64),
             ("router.inflight_batches_max", raw.router.inflight_batches_max as u64),
             ("centre.batch_signals_max", raw.centre.batch_signals_max as u64),

@@ -193,6 +193,7 @@ pub fn router(config: &Config) -> yiwang_router::Config {
         snapshot_every: Duration::from_secs(raw.snapshot_seconds),
         snapshot_records_max: raw.snapshot_records,
         snapshot_records_per_device: raw.snapshot_records_per_device,
+        attempts_max: raw.attempts_max,
         cloud_events: config.raw.log.kind == LogKind::Kafka,
     }
 }

@@ -121,6 +121,7 @@ impl Plan {
             snapshot_every: Duration::from_secs(rng.random_range(1..60)),
             snapshot_records_max: rng.random_range(1..400),
             snapshot_records_per_device: rng.random_range(0..5),
+            attempts_max: 3,
             cloud_events: false,
         };
         Self { rng, faults, router }

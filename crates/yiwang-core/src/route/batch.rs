@@ -142,7 +142,7 @@ fn key(
             work.swap_arena(prepared.at);
             name?;
         }
-        Input::Tick { .. } | Input::Unreadable { .. } => return None,
+        Input::Tick { .. } | Input::Poison { .. } | Input::Unreadable { .. } => return None,
     }
     Some(start..work.keys.len())
 }

@@ -62,6 +62,13 @@ pub enum Input<'a> {
         /// When, ms UTC.
         received_at: Millis,
     },
+    /// A record at which the process has ended so often that it is not tried again.
+    Poison {
+        /// As received.
+        raw: Raw<'a>,
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// A record that is not what its topic promises; it has a fate all the same.
     Unreadable {
         /// Its key, as far as it is text.

@@ -42,6 +42,14 @@ impl PartitionState {
             Input::Named { raw, .. } => {
                 self.route_named(shared, place, (raw, prepared), work, sink)
             }
+            Input::Poison { raw, attempts } => {
+                self.advance(raw.received_at, false);
+                work.id = by_place(place);
+                let (reason, detail) = (QuarantineReason::Codec, "the process ended at it");
+                let (id, product) = (work.id, None);
+                sink.quarantine(&Quarantined { raw: &raw, id, reason, detail, product, attempts });
+                Fate::Quarantined(reason)
+            }
             Input::Unreadable { key, bytes } => {
                 let raw = Raw {
                     device: key,

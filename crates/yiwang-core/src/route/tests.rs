@@ -282,12 +282,16 @@ fn every_kind_of_fate() {
             router.input(&Input::Unreadable { key: "k", bytes: b"\xff" }),
             quarantined(QuarantineReason::Frame),
         ),
+        (
+            router.input(&Input::Poison { raw: property(at("08:01"), d, "{}"), attempts: 3 }),
+            quarantined(QuarantineReason::Codec),
+        ),
     ];
     for (index, (found, wanted)) in fates.into_iter().enumerate() {
         assert_eq!(found, wanted, "{index}");
     }
     let ledger = router.state.counters().to_ledger(0);
-    assert_eq!(ledger.row(Stage::Router, "raw"), 8);
+    assert_eq!(ledger.row(Stage::Router, "raw"), 9);
     assert_eq!(ledger.imbalance(Stage::Router), 0);
     assert_eq!(ledger.get(Stage::Router, "content_differs", ""), 1);
     let event = Raw {

@@ -16,9 +16,10 @@ use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 
 use super::RuleTrace;
 use super::seen::{Output, Seen};
+use crate::careful::{Trial, input};
 use crate::generation::{Generation, Marker, bundle, in_force, markers, pending};
 use crate::readings::version;
-use crate::work::{BUNDLES, input};
+use crate::work::BUNDLES;
 use crate::{Bundle, Error, GROUP};
 
 /// Epoch of a topic that never changed its partitions, for a log on which the router committed nothing yet.
@@ -55,6 +56,7 @@ pub(super) struct Replay<'l> {
     epoch: u32,
     kept: Range<u64>,
     state: Vec<(Bytes, Bytes)>,
+    trial: Trial,
     bundles: Vec<(Bytes, Bytes)>,
     loaded: HashMap<Id, Arc<Bundle>>,
 }
@@ -77,13 +79,15 @@ impl<'l> Replay<'l> {
         partition: u16,
     ) -> Result<Self, Error> {
         let committed = log.committed("raw", GROUP).await?;
+        let state = log.compacted("state", partition).await?;
         Ok(Self {
             log,
             current: current.clone(),
             partition,
             epoch: committed.first().map_or(FIRST_EPOCH, |position| position.epoch),
             kept: log.kept("raw", partition).await?,
-            state: log.compacted("state", partition).await?,
+            trial: Trial::of(&state),
+            state,
             bundles: log.compacted("state", BUNDLES).await?,
             loaded: HashMap::from([(current.epoch(), current.clone())]),
         })
@@ -236,7 +240,7 @@ impl<'l> Replay<'l> {
         player.seen.hit = false;
         let place = Place { epoch: self.epoch, partition: self.partition, seq: record.seq };
         let Player { state, bundle, seen, work, .. } = player;
-        Ok(state.route(bundle.shared(), place, &input(record), work, seen))
+        Ok(state.route(bundle.shared(), place, &self.trial.input(record), work, seen))
     }
 
     async fn scan(&self, from: u64, head: u64) -> Result<Scan, Error> {
