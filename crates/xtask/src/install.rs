@@ -91,12 +91,12 @@ pub fn build_cargo_deny(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join("bin/cargo-deny"))
 }
 
-/// The program `valgrind`.
+/// A program that Debian has in a package of its name.
 ///
 /// # Errors
 /// If it is missing and cannot be installed.
-pub fn valgrind(root: &Path) -> anyhow::Result<()> {
-    if shell::answers("valgrind", &["--version"]) { Ok(()) } else { apt(root, &["valgrind"]) }
+pub fn program(root: &Path, name: &str) -> anyhow::Result<()> {
+    if shell::answers(name, &["--version"]) { Ok(()) } else { apt(root, &[name]) }
 }
 
 /// The programs `perf` and, in the folder that is given, those of `inferno`, built into the cache if need be.

@@ -23,7 +23,7 @@ const ROUND_MESSAGES: u64 = 64;
 /// # Errors
 /// If something cannot be run, or a number has grown.
 pub fn run(root: &Path, write: bool) -> anyhow::Result<()> {
-    install::valgrind(root)?;
+    install::program(root, "valgrind")?;
     let program = build(root)?;
     let path = root.join(FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {FILE}"))?;

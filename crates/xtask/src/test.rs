@@ -51,7 +51,10 @@ pub fn run(root: &Path, options: Options) -> anyhow::Result<()> {
     let mut surroundings = Vec::new();
     let mut services = None;
     if !options.quick {
-        surroundings = step("clients", || install::companions(root))?;
+        surroundings = step("clients", || {
+            install::program(root, "strace")?;
+            install::companions(root)
+        })?;
         let started =
             step("services", || Services::start(root, &["kafka", "postgres", "mosquitto"]))?;
         surroundings.extend(started.addresses.iter().cloned());
