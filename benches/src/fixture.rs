@@ -103,6 +103,7 @@ pub fn alarms(district: &District, count: usize, now: i64) -> Vec<Signal> {
             cause: String::new(),
             text: "concentration=12.5 %LEL >= 10".to_owned(),
             reading: None,
+            members: Vec::new(),
         }
     };
     (0..count).map(alarm).collect()

@@ -140,6 +140,7 @@ fn unreadable(place: String, text: String) -> Signal {
         cause: String::new(),
         text,
         reading: None,
+        members: Vec::new(),
     }
 }
 

@@ -73,5 +73,6 @@ pub(crate) fn to_signal(
         cause: String::new(),
         text: request.text,
         reading: None,
+        members: Vec::new(),
     })
 }

@@ -55,6 +55,7 @@ impl Desk {
             cause: String::new(),
             text: "12.5 %LEL".to_owned(),
             reading: None,
+            members: Vec::new(),
         }
     }
 

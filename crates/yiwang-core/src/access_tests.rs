@@ -37,6 +37,7 @@ fn placed(district: &District, place: &UnitId) -> Incident {
         cause: String::new(),
         text: String::new(),
         reading: None,
+        members: Vec::new(),
     };
     let spotted = locate::locate(district, &signal);
     assert_eq!((&spotted.place, spotted.by), (place, LocatedBy::Stated));

@@ -181,6 +181,13 @@ pub fn timer_signal(product: &str, rule: &str, kind: &str, device: &str, edge: i
         .finish()
 }
 
+/// Id of a signal about a group of devices that fell silent together; `kind` is raise, remind or clear, `first` the
+/// event id of the member that it is named after.
+#[must_use]
+pub fn outage_signal(group: &str, kind: &str, first: &str) -> Id {
+    Hasher::new().text("g").text(kind).text(group).text(first).finish()
+}
+
 /// Id of an incident: that of the signal which opened it.
 #[must_use]
 pub fn incident(source: &str, event_id: &str) -> Id {

@@ -22,6 +22,7 @@ pub mod routes;
 pub mod rules;
 pub mod sample;
 pub mod short;
+pub mod storms;
 pub mod tenants;
 pub mod thing;
 pub mod topic;

@@ -180,6 +180,8 @@ pub struct Signal {
     pub text: String,
     /// The reading that caused it, where one did.
     pub reading: Option<Id>,
+    /// Device keys that it adds to an outage, ascending; empty for everything else.
+    pub members: Vec<String>,
 }
 
 impl Signal {
@@ -188,6 +190,81 @@ impl Signal {
     pub fn clears(&self) -> bool {
         self.kind == SignalKind::Clear
     }
+}
+
+/// When devices of a group that fall silent are one outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Least share of the group's devices, in percent.
+    pub share_percent: u32,
+    /// Least number of devices.
+    pub members_min: u32,
+    /// … that do so within this time; so long is a raise held.
+    pub within: Millis,
+    /// No single ones until so long after the last; longer than `within`.
+    pub quiet: Millis,
+}
+
+/// Devices that fall silent together if anything between them and the hub fails, and what an outage of them is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// `gateway/pk/dn` or `area/unit`.
+    pub key: Box<str>,
+    /// Devices in service whose absence would be noticed.
+    pub size: u32,
+    /// When they are told together.
+    pub limits: Limits,
+    /// Dotted category code of the outage.
+    pub category: Box<str>,
+    /// How bad it is.
+    pub severity: AlarmSeverity,
+    /// Name for people.
+    pub name: Box<str>,
+    /// Device key of the gateway device; empty for an area.
+    pub device: Box<str>,
+    /// Asset of the gateway device.
+    pub asset: Option<Box<str>>,
+    /// Unit id of the area, or of the gateway device's place.
+    pub place: Box<str>,
+    /// Where the gateway device is.
+    pub point: Option<Point>,
+}
+
+/// What a record says of an absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Its signal.
+    Says,
+    /// That its alarm stands, and is of another group from now on.
+    Left,
+}
+
+/// A signal of a rule about absence, on its way to whoever sees the whole group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Absence {
+    /// The signal; of `Left` only its device and alarm key count.
+    pub signal: Signal,
+    /// Whose group the device is of.
+    pub group: Group,
+    /// What is said.
+    pub what: Absent,
+    /// Clock of the partition of `raw` that it came of.
+    pub clock: Millis,
+    /// Number among those that came of it, ascending.
+    pub number: u64,
+}
+
+/// That time has passed on a partition of `raw`, told to whoever sees whole groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The partition.
+    pub partition: u16,
+    /// How many there are.
+    pub partitions: u16,
+    /// Its clock.
+    pub at: Millis,
+    /// Longest that a partition is waited for which has not come as far as others.
+    pub late: Millis,
 }
 
 /// Why a raw record could not be normalised (devices, section 10).

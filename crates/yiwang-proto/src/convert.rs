@@ -22,6 +22,10 @@ pub struct Malformed {
 /// The bytes of a signal.
 #[must_use]
 pub fn signal_to_bytes(signal: &Signal) -> Vec<u8> {
+    signal_to_wire(signal).encode_to_vec()
+}
+
+pub(crate) fn signal_to_wire(signal: &Signal) -> v1::Signal {
     v1::Signal {
         source: signal.source.clone(),
         event_id: signal.event_id.clone(),
@@ -39,8 +43,8 @@ pub fn signal_to_bytes(signal: &Signal) -> Vec<u8> {
         cause: signal.cause.clone(),
         text: signal.text.clone(),
         reading: signal.reading.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
+        members: signal.members.clone(),
     }
-    .encode_to_vec()
 }
 
 /// The signal of some bytes.
@@ -50,6 +54,11 @@ pub fn signal_to_bytes(signal: &Signal) -> Vec<u8> {
 pub fn signal_from_bytes(bytes: &[u8]) -> Result<Signal, Malformed> {
     let malformed = |what: String| Malformed { topic: "signals", what };
     let wire = v1::Signal::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+    signal_from_wire(wire)
+}
+
+pub(crate) fn signal_from_wire(wire: v1::Signal) -> Result<Signal, Malformed> {
+    let malformed = |what: String| Malformed { topic: "signals", what };
     let kind =
         SignalKind::parse(&wire.kind).ok_or_else(|| malformed(format!("kind {}", wire.kind)))?;
     let severity = AlarmSeverity::parse(&wire.severity)
@@ -76,6 +85,7 @@ pub fn signal_from_bytes(bytes: &[u8]) -> Result<Signal, Malformed> {
         cause: wire.cause,
         text: wire.text,
         reading,
+        members: wire.members,
     })
 }
 

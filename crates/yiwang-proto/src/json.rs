@@ -121,6 +121,7 @@ fn signal(signal: &v1::Signal) -> Value {
         "cause": signal.cause,
         "text": signal.text,
         "reading": hex_id(&signal.reading),
+        "members": signal.members,
     }))
 }
 
@@ -143,6 +144,10 @@ fn quarantine(row: &v1::Quarantine) -> Value {
 }
 
 fn lifecycle(row: &v1::Lifecycle) -> Value {
+    if row.device.is_empty() {
+        let (at, partition, of) = (row.at, row.partition, row.partitions);
+        return json!({"time": at, "partition": partition, "partitions": of, "late_ms": row.late_ms});
+    }
     short(json!({
         "id": hex_id(&row.id),
         "device": row.device,
@@ -151,6 +156,29 @@ fn lifecycle(row: &v1::Lifecycle) -> Value {
         "since": row.since,
         "cause": row.cause,
         "epoch": row.epoch,
+        "at": row.at,
+        "partition": row.partition,
+        "number": row.number,
+        "group": row.group.as_ref().map(group),
+        "signal": row.signal.as_ref().map(signal),
+    }))
+}
+
+fn group(group: &v1::Group) -> Value {
+    short(json!({
+        "key": group.key,
+        "size": group.size,
+        "share_percent": group.share_percent,
+        "members_min": group.members_min,
+        "within_ms": group.within_ms,
+        "quiet_ms": group.quiet_ms,
+        "category": group.category,
+        "severity": group.severity,
+        "name": group.name,
+        "device": group.device,
+        "asset": group.asset,
+        "place": group.place,
+        "point": group.point.map(|p| json!({"lon_e6": p.lon_e6, "lat_e6": p.lat_e6})),
     }))
 }
 

@@ -6,6 +6,7 @@
 
 mod convert;
 pub mod json;
+mod lifecycle;
 pub mod readings;
 pub mod status;
 pub mod view;
@@ -16,6 +17,7 @@ pub use convert::{
     Malformed, QuarantineNote, change_to_bytes, quarantine_to_bytes, signal_from_bytes,
     signal_to_bytes,
 };
+pub use lifecycle::{Lifecycle, absence_to_bytes, lifecycle_from_bytes, time_to_bytes};
 
 /// Everything the services and messages are made of, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

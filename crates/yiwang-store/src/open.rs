@@ -23,12 +23,16 @@ const STATEMENTS_MAX: usize = 256;
 const CHECKPOINT_PAGES: &str = "16384";
 
 /// Migrations of SQLite: version, what it does, text.
-const SQLITE: &[(i64, &str, &str)] =
-    &[(1, "event centre", include_str!("../migrations/sqlite/0001_event_centre.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "event centre", include_str!("../migrations/sqlite/0001_event_centre.sql")),
+    (2, "outage members", include_str!("../migrations/sqlite/0002_outage_members.sql")),
+];
 
 /// Migrations of PostgreSQL: the same versions.
-const POSTGRES: &[(i64, &str, &str)] =
-    &[(1, "event centre", include_str!("../migrations/postgres/0001_event_centre.sql"))];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "event centre", include_str!("../migrations/postgres/0001_event_centre.sql")),
+    (2, "outage members", include_str!("../migrations/postgres/0002_outage_members.sql")),
+];
 
 /// Opens the engine, migrates it and lists what is worth a warning.
 pub(crate) async fn open(config: &Config) -> Result<(Engine, Vec<String>), Error> {

@@ -175,6 +175,7 @@ impl Hub {
             cause: "level".to_owned(),
             text: "水位 0.31 m".to_owned(),
             reading: None,
+            members: Vec::new(),
         }
     }
 

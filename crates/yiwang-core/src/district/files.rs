@@ -27,9 +27,10 @@ pub(crate) const ASSETS: &str = "assets.tsv";
 pub(crate) const TERMS: &str = "terms.yaml";
 pub(crate) const ROUTES: &str = "routes.yaml";
 pub(crate) const TENANTS: &str = "tenants.yaml";
+pub(crate) const STORMS: &str = "storms.yaml";
 
 /// Every file that a district may have beside the layers that areas.yaml names.
-pub(crate) const KNOWN: [&str; 14] = [
+pub(crate) const KNOWN: [&str; 15] = [
     DISTRICT,
     COMMITTEES,
     UNITS,
@@ -44,6 +45,7 @@ pub(crate) const KNOWN: [&str; 14] = [
     TERMS,
     ROUTES,
     TENANTS,
+    STORMS,
 ];
 
 /// A place in a file; line 0 means the file as a whole.

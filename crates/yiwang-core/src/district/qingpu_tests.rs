@@ -77,7 +77,7 @@ fn counts_are_those_of_the_plan() {
     assert_eq!(tiers, [1, 11, 43, 351, 6]);
     assert_eq!((count(UnitKind::Department), count(UnitKind::Company)), (14, 7));
     assert_eq!(district.units().map(|unit| unit.covers.len()).sum::<usize>(), 355);
-    assert_eq!(district.categories().all().len(), 43);
+    assert_eq!(district.categories().all().len(), 44);
     assert_eq!(district.list_version(), "qp-demo@2026.1");
     assert_eq!(district.asset_count(), 400);
     assert!(district.is_synthetic() && district.sources().len() == 3);
@@ -208,7 +208,7 @@ fn every_village_category_and_mode_resolves() {
             }
         }
     }
-    assert_eq!(resolved, 351 * 43 * 5);
+    assert_eq!(resolved, 351 * 44 * 5);
 }
 
 fn qingpu_once() -> Arc<District> {

@@ -187,6 +187,7 @@ pub(crate) fn raise(device: &str, category: &str, n: u32, time: Millis) -> Signa
         cause: String::new(),
         text: "level 3.6 m".into(),
         reading: None,
+        members: Vec::new(),
     }
 }
 

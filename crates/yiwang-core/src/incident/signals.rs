@@ -427,7 +427,7 @@ pub fn digest(signal: &Signal) -> Id {
     let point = signal.point.map_or((0, 0), |point| (point.lon_e6, point.lat_e6));
     let told = if signal.kind == SignalKind::Report { 0 } else { signal.time };
     let time: [Millis; 2] = [told, signal.since];
-    Hasher::new()
+    let digest = Hasher::new()
         .text(signal.kind.as_str())
         .text(&signal.alarm_key)
         .text(&signal.category)
@@ -441,6 +441,6 @@ pub fn digest(signal: &Signal) -> Id {
         .int(i64::from(point.1))
         .text(&signal.cause)
         .text(&signal.text)
-        .id(signal.reading.unwrap_or_default())
-        .finish()
+        .id(signal.reading.unwrap_or_default());
+    signal.members.iter().fold(digest, |digest, member| digest.text(member)).finish()
 }

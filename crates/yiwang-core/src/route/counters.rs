@@ -39,6 +39,8 @@ pub struct RouteCounters {
     pub item_duplicate: u64,
     /// Of them: understood and refused by policy.
     pub item_rejected: u64,
+    /// Signals of absences, and what else was said of them, handed to who sees whole groups.
+    pub lifecycle: u64,
     /// How often births of a Sparkplug edge node were wanted, at most once a minute each.
     pub rebirths_wanted: u64,
 }
@@ -83,6 +85,7 @@ impl RouteCounters {
         add("content_differs", "", self.content_differs);
         add("readings", "", self.readings);
         add("signals", "", self.signals);
+        add("lifecycle", "", self.lifecycle);
         add("values_dropped", "", self.values_dropped);
         add("items", "", self.items);
         add("item_quarantined", "", self.item_quarantined);
@@ -107,6 +110,7 @@ impl RouteCounters {
             &mut self.item_duplicate,
             &mut self.item_rejected,
             &mut self.rebirths_wanted,
+            &mut self.lifecycle,
         ];
         let fates = one.into_iter().chain(two).chain(&mut self.quarantined);
         fates.chain(&mut self.rejected).chain(items)

@@ -10,6 +10,9 @@ mod change;
 mod counters;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fold;
+#[cfg(test)]
+mod fold_tests;
 #[cfg(test)]
 mod history_tests;
 mod pack;
@@ -24,11 +27,12 @@ mod tick;
 pub mod window;
 
 pub use counters::RouteCounters;
+pub use fold::Turn;
 pub use shared::Shared;
 pub use state::{PartitionState, Workspace};
 
 use crate::ids::Id;
-use crate::record::{Millis, QuarantineReason, Raw, Signal};
+use crate::record::{Absence, Absent, Millis, QuarantineReason, Raw, Signal};
 use crate::registry::{Device, DeviceNo};
 use crate::sample::{Flags, PropertyRef, Sampled, Samples, Value};
 use crate::thing::{DataType, Product, Property};
@@ -202,6 +206,12 @@ pub trait Sink {
     fn reading(&mut self, reading: &Reading<'_>);
     /// A signal.
     fn signal(&mut self, signal: &Signal);
+    /// A signal of an absence that may be folded; a sink that folds nothing takes it as any other.
+    fn absence(&mut self, absence: &Absence) {
+        if absence.what == Absent::Says {
+            self.signal(&absence.signal);
+        }
+    }
     /// A quarantine row.
     fn quarantine(&mut self, row: &Quarantined<'_>);
 }

@@ -13,7 +13,7 @@ use super::{Fate, Place, Quarantined, Reading, Sink};
 use crate::codec::MessageId;
 use crate::codec::pack::{Envelope, Item, PATH, Pack};
 use crate::ids::{self, Id};
-use crate::record::{BodyKind, QuarantineReason, Raw, Signal};
+use crate::record::{Absence, BodyKind, QuarantineReason, Raw, Signal};
 
 /// Why an item did not come through.
 struct Failed {
@@ -183,6 +183,10 @@ impl Sink for Rows<'_> {
 
     fn signal(&mut self, signal: &Signal) {
         self.sink.signal(signal);
+    }
+
+    fn absence(&mut self, absence: &Absence) {
+        self.sink.absence(absence);
     }
 
     fn quarantine(&mut self, row: &Quarantined<'_>) {

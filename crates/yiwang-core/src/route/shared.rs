@@ -5,9 +5,12 @@
 use std::sync::Arc;
 
 use super::change::Checks;
+use super::fold::Folds;
 use crate::problem::{Problem, Severity};
+use crate::record::Group;
 use crate::registry::{Device, DeviceNo, Registry};
 use crate::rules::{Context, RuleSet, vectors};
+use crate::storms::Storms;
 use crate::thing::Product;
 
 /// Registry and rules of one configuration epoch.
@@ -18,6 +21,8 @@ pub struct Shared {
     rules: Vec<RuleSet>,
     /// By product number.
     checks: Vec<Checks>,
+    /// Where absences are folded.
+    folds: Option<Folds>,
 }
 
 impl Shared {
@@ -35,7 +40,23 @@ impl Shared {
         }
         let whole = !problems.iter().any(|problem| problem.severity == Severity::Error);
         let checks = registry.products.iter().map(|product| Checks::of(product)).collect();
-        (whole.then_some(Self { registry, rules, checks }), problems)
+        (whole.then_some(Self { registry, rules, checks, folds: None }), problems)
+    }
+
+    /// The same where devices that fall silent together are one outage.
+    #[must_use]
+    pub fn with_storms(mut self, storms: Option<Storms>) -> Self {
+        self.folds = storms.and_then(|storms| Folds::new(storms, &self.registry, &self.rules));
+        self
+    }
+
+    pub(super) fn folds(&self) -> Option<&Folds> {
+        self.folds.as_ref()
+    }
+
+    /// The group that an alarm's signals are folded in, by the names of device and rule.
+    pub(super) fn group(&self, device: &str, rule: &str) -> Option<Group> {
+        self.folds.as_ref()?.group_by_name(device, rule, &self.rules)
     }
 
     /// The registry.
@@ -73,7 +94,7 @@ impl Shared {
         let index = usize::from(device.product);
         let (product, rules) = (self.registry.products.get(index)?, self.rules.get(index)?);
         let checks = self.checks.get(index)?;
-        Some(Routed { no, device, product, rules, checks })
+        Some(Routed { no, device, product, rules, checks, folds: self.folds.as_ref() })
     }
 }
 
@@ -85,6 +106,7 @@ pub(super) struct Routed<'a> {
     pub product: &'a Product,
     pub rules: &'a RuleSet,
     pub checks: &'a Checks,
+    pub folds: Option<&'a Folds>,
 }
 
 impl<'a> Routed<'a> {

@@ -6,9 +6,9 @@
 use super::bytes::{Damaged, Reader, Writer};
 use super::shared::Shared;
 use super::state::{DeviceState, PartitionState};
-use super::step::{Cause, emit};
+use super::step::{Cause, emit, frame};
 use super::window::Window;
-use super::{RouteCounters, Sink, change};
+use super::{RouteCounters, Sink, change, fold};
 use crate::codec::sparkplug::Session;
 use crate::ids::Id;
 use crate::record::{Millis, Signal, SignalKind};
@@ -63,6 +63,16 @@ impl PartitionState {
     /// # Errors
     /// Damaged bytes, or those of a newer version.
     pub fn restore(bytes: &[u8], shared: &Shared, sink: &mut dyn Sink) -> Result<Self, Damaged> {
+        Self::restore_from(bytes, None, shared, sink)
+    }
+
+    /// `old` is the configuration that the bytes were written with, where it is at hand and another one.
+    fn restore_from(
+        bytes: &[u8],
+        old: Option<&Shared>,
+        shared: &Shared,
+        sink: &mut dyn Sink,
+    ) -> Result<Self, Damaged> {
         let mut from = Reader::new(bytes);
         let version = from.byte()?;
         if !(1..=VERSION).contains(&version) {
@@ -93,26 +103,35 @@ impl PartitionState {
             let Some(routed) = shared.registry().device(key).and_then(|(no, _)| shared.device(no))
             else {
                 for removed in rules.abandon(&meaning.rules) {
-                    sink.signal(&clear(key, &removed, clock));
-                    state.counters.signals += 1;
+                    let group = old.unwrap_or(shared).group(key, &removed.rule);
+                    let signal = clear(key, &removed, clock);
+                    fold::tell(signal, group, clock, &mut state.counters, sink);
                 }
                 continue;
             };
             let cx = routed.context();
             for removed in rules.adopt(&meaning.rules, same[product], &cx) {
                 let device = routed.device;
-                sink.signal(&Signal {
+                let group = old.unwrap_or(shared).group(key, &removed.rule);
+                let signal = Signal {
                     asset: device.asset.as_deref().map(str::to_owned),
                     place: Some(device.place.deepest().to_string()),
                     point: device.point,
                     ..clear(key, &removed, clock)
-                });
-                state.counters.signals += 1;
+                };
+                fold::tell(signal, group, clock, &mut state.counters, sink);
+            }
+            for rule in rules.raised().filter_map(|rule| routed.rules.rules.get(rule)) {
+                let Some(group) = old.and_then(|old| old.group(key, &rule.id)) else { continue };
+                if shared.group(key, &rule.id).is_none_or(|new| new.key != group.key) {
+                    let about = frame(&routed, Id::default(), &rule.id, clock);
+                    fold::leave((about, group), clock, &mut state.counters, sink);
+                }
             }
             emitted.clear();
             rules.release(&cx, clock, &mut emitted);
-            let cause = Cause { received_at: clock, raw: None };
-            state.counters.signals += emit(&routed, &cause, &mut 0, &emitted, sink);
+            let cause = Cause { received_at: clock, clock, raw: None };
+            emit(&routed, &cause, &mut 0, &emitted, (&mut state.counters, sink));
             let at = state.place_of(&routed);
             if let Some(device) = state.devices.get_mut(at) {
                 let latest = routed.checks.translate(&meaning.checks, &latest);
@@ -129,7 +148,7 @@ impl PartitionState {
     /// # Errors
     /// Never, unless the codec of snapshots is wrong.
     pub fn swap(&mut self, old: &Shared, new: &Shared, sink: &mut dyn Sink) -> Result<(), Damaged> {
-        *self = Self::restore(&self.encode(old), new, sink)?;
+        *self = Self::restore_from(&self.encode(old), Some(old), new, sink)?;
         Ok(())
     }
 }
@@ -179,5 +198,6 @@ fn clear(device: &str, removed: &Removed, received_at: Millis) -> Signal {
         cause: rules::Cause::RuleRemoved.as_str().to_owned(),
         text: "规则已撤销".to_owned(),
         reading: None,
+        members: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 
 use super::RouteCounters;
 use super::change::Latest;
+use super::fold::{self, Turn};
 use super::shared::{Routed, Shared};
 use super::window::Window;
 use crate::codec::Scratch;
@@ -126,6 +127,12 @@ impl PartitionState {
     #[must_use]
     pub fn clock(&self) -> Option<Millis> {
         (self.clock != Millis::MIN).then_some(self.clock)
+    }
+
+    /// How time passes for whoever holds this partition's absences; `None` where it never had any, nor will.
+    #[must_use]
+    pub fn turn(&self, shared: &Shared) -> Option<Turn> {
+        fold::turn(shared.folds(), &self.counters)
     }
 
     /// Number of devices that have been heard.

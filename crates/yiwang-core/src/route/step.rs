@@ -9,7 +9,7 @@ use super::batch::Prepared;
 use super::shared::{Routed, Shared};
 use super::state::{PartitionState, Workspace};
 use super::window::Seen;
-use super::{Fate, Input, Place, Quarantined, Reading, Rejection, Sink};
+use super::{Fate, Input, Place, Quarantined, Reading, Rejection, RouteCounters, Sink, fold};
 use crate::codec::sparkplug::Session;
 use crate::codec::{Header, Message, MessageId};
 use crate::ids::{self, Id};
@@ -261,8 +261,9 @@ impl PartitionState {
                 samples,
             });
             if !emitted.is_empty() {
-                let cause = Cause { received_at: raw.received_at, raw: Some((id, reading)) };
-                self.counters.signals += emit(routed, &cause, &mut next, emitted, sink);
+                let (received_at, clock) = (raw.received_at, self.clock);
+                let cause = Cause { received_at, clock, raw: Some((id, reading)) };
+                emit(routed, &cause, &mut next, emitted, (&mut self.counters, sink));
             }
         }
         self.counters.readings += count;
@@ -394,18 +395,20 @@ fn names_another(
 /// What a record or tick gives to the signals it causes.
 pub(super) struct Cause {
     pub received_at: Millis,
+    /// Of the partition.
+    pub clock: Millis,
     /// Raw id and the reading's id, for signals that a sample gave birth to.
     pub raw: Option<(Id, Id)>,
 }
 
-/// Hands out what rules emitted; `next` is the index of the next sample-born one. Gives their number.
+/// Hands out what rules emitted, and counts it; `next` is the index of the next sample-born one.
 pub(super) fn emit(
     routed: &Routed<'_>,
     cause: &Cause,
     next: &mut u64,
     emitted: &[Emitted],
-    sink: &mut dyn Sink,
-) -> u64 {
+    (counters, sink): (&mut RouteCounters, &mut dyn Sink),
+) {
     let key = &*routed.device.key;
     for one in emitted {
         let Some(rule) = routed.rules.rules.get(usize::from(one.rule)) else { continue };
@@ -420,7 +423,8 @@ pub(super) fn emit(
                 continue;
             }
         };
-        sink.signal(&Signal {
+        let group = routed.folds.and_then(|it| it.group(routed.device, usize::from(one.rule)));
+        let signal = Signal {
             kind: one.kind,
             category: rule.category.to_string(),
             severity: one.severity,
@@ -430,13 +434,13 @@ pub(super) fn emit(
             text: one.text.clone(),
             reading,
             ..frame(routed, id, &rule.id, cause.received_at)
-        });
+        };
+        fold::tell(signal, group, cause.clock, counters, sink);
     }
-    emitted.len() as u64
 }
 
 /// What every signal of a device says.
-fn frame(routed: &Routed<'_>, id: Id, rule: &str, received_at: Millis) -> Signal {
+pub(super) fn frame(routed: &Routed<'_>, id: Id, rule: &str, received_at: Millis) -> Signal {
     let device = routed.device;
     Signal {
         source: ["device/", &device.key].concat(),
@@ -455,6 +459,7 @@ fn frame(routed: &Routed<'_>, id: Id, rule: &str, received_at: Millis) -> Signal
         cause: String::new(),
         text: String::new(),
         reading: None,
+        members: Vec::new(),
     }
 }
 

@@ -142,7 +142,7 @@ impl Router {
     }
 }
 
-fn property<'a>(received_at: Millis, device: &'a str, body: &'a str) -> Raw<'a> {
+pub(super) fn property<'a>(received_at: Millis, device: &'a str, body: &'a str) -> Raw<'a> {
     Raw {
         device,
         lane: Lane::Listen,

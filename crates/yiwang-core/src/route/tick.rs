@@ -73,8 +73,8 @@ impl PartitionState {
         let cx = routed.context();
         work.emitted.clear();
         device.rules.tick(&cx, now, self.listening_since, &mut work.emitted);
-        let cause = Cause { received_at: now, raw: None };
-        self.counters.signals += emit(&routed, &cause, &mut 0, &work.emitted, sink);
+        let cause = Cause { received_at: now, clock: now, raw: None };
+        emit(&routed, &cause, &mut 0, &work.emitted, (&mut self.counters, sink));
         self.wake(at, &cx);
     }
 }

@@ -281,6 +281,11 @@ impl Rule {
         }
     }
 
+    /// Whether it is about silence: what devices that fall silent together have in common.
+    pub(crate) fn is_absence(&self) -> bool {
+        self.absent().is_some()
+    }
+
     fn programs(&self) -> impl Iterator<Item = &Program> {
         let when = match &self.condition {
             Condition::When(program) => Some(program),

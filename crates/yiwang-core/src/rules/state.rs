@@ -305,4 +305,10 @@ impl DeviceRules {
     pub fn is_raised(&self) -> bool {
         self.entries.iter().any(Entry::raised)
     }
+
+    /// Numbers of the rules whose alarm stands and was told.
+    pub(crate) fn raised(&self) -> impl Iterator<Item = usize> {
+        let told = self.entries.iter().filter(|entry| entry.raised() && !entry.held);
+        told.map(|entry| usize::from(entry.rule))
+    }
 }

@@ -146,6 +146,9 @@ pub struct Signal {
     pub text: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "16")]
     pub reading: ::prost::alloc::vec::Vec<u8>,
+    /// Device keys that a signal adds to an outage (source `outage/…`), ascending.
+    #[prost(string, repeated, tag = "17")]
+    pub members: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A point in integers of 1e-6 degree.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -188,9 +191,11 @@ pub struct Quarantine {
     #[prost(uint32, tag = "13")]
     pub attempts: u32,
 }
-/// A change on one of a device's state axes. Topic `lifecycle`, key `pk/dn`.
+/// A change on one of a device's state axes. Topic `lifecycle`; the key is the device, or the group that it is judged in,
+/// so that all of a group lie in one partition. A row without device says that time has passed on the partition of `raw`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Lifecycle {
+    /// Event id of the signal, if there is one.
     #[prost(bytes = "vec", tag = "1")]
     pub id: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "2")]
@@ -198,6 +203,7 @@ pub struct Lifecycle {
     /// lifecycle, connection, liveness or health.
     #[prost(string, tag = "3")]
     pub axis: ::prost::alloc::string::String,
+    /// Of liveness: SILENT, FRESH; LEFT = the alarm stands and is of another group from now on.
     #[prost(string, tag = "4")]
     pub value: ::prost::alloc::string::String,
     #[prost(int64, tag = "5")]
@@ -206,6 +212,58 @@ pub struct Lifecycle {
     pub cause: ::prost::alloc::string::String,
     #[prost(int64, tag = "7")]
     pub epoch: i64,
+    /// Clock of the partition of `raw` that it came of.
+    #[prost(int64, tag = "8")]
+    pub at: i64,
+    /// That partition, and the number of the row among those that came of it: a row that is not newer is a repeat.
+    #[prost(uint32, tag = "9")]
+    pub partition: u32,
+    #[prost(uint64, tag = "10")]
+    pub number: u64,
+    /// Whom the device falls silent with.
+    #[prost(message, optional, tag = "11")]
+    pub group: ::core::option::Option<Group>,
+    /// What the centre is told if it is told singly.
+    #[prost(message, optional, tag = "12")]
+    pub signal: ::core::option::Option<Signal>,
+    /// Of a row without device: how many partitions `raw` has, and how long one is waited for that is behind.
+    #[prost(uint32, tag = "13")]
+    pub partitions: u32,
+    #[prost(int64, tag = "14")]
+    pub late_ms: i64,
+}
+/// Devices that fall silent together if anything between them and the hub fails, and what an outage of them is called.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Group {
+    /// `gateway/pk/dn` or `area/unit`.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Devices in service whose absence would be noticed.
+    #[prost(uint32, tag = "2")]
+    pub size: u32,
+    #[prost(uint32, tag = "3")]
+    pub share_percent: u32,
+    #[prost(uint32, tag = "4")]
+    pub members_min: u32,
+    #[prost(int64, tag = "5")]
+    pub within_ms: i64,
+    #[prost(int64, tag = "6")]
+    pub quiet_ms: i64,
+    #[prost(string, tag = "7")]
+    pub category: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub severity: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub name: ::prost::alloc::string::String,
+    /// Device key of the gateway device; empty for an area.
+    #[prost(string, tag = "10")]
+    pub device: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub asset: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub place: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "13")]
+    pub point: ::core::option::Option<Point>,
 }
 /// A change of an incident, as the outbox has it. Topic `incidents`, key incident id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

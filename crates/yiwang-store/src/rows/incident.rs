@@ -242,6 +242,7 @@ row!(
     cause,
     text,
     reading,
+    members,
 );
 
 row!(

@@ -314,6 +314,7 @@ pub fn signal(r: &mut Rng, incident: Id) -> SignalRow {
             cause: r.text(),
             text: r.text(),
             reading: r.option(Rng::id),
+            members: r.list(Rng::text),
         },
         digest: r.id(),
         drill_id: r.option(Rng::text),
