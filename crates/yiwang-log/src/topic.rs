@@ -87,7 +87,7 @@ pub fn standard_topics(partitions: u16) -> Vec<TopicSpec> {
         TopicSpec::stream("raw", partitions, &["router"]),
         TopicSpec::stream("readings", partitions, &[]),
         TopicSpec::stream("signals", partitions, &["centre"]),
-        TopicSpec::stream("lifecycle", partitions, &[]),
+        TopicSpec::stream("lifecycle", partitions, &["storms"]),
         TopicSpec::stream("quarantine", partitions, &[]),
         TopicSpec::stream("incidents", partitions, &[]),
         TopicSpec::stream("commands", partitions, &[]),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use yiwang_core::district::{District, FileSet};
 use yiwang_core::ids::Id;
-use yiwang_core::problem::Problem;
+use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::Shared;
 use yiwang_core::route::bytes::{Reader, Writer};
 use yiwang_core::routes::Routes;
+use yiwang_core::storms::Storms;
 use yiwang_log::Log;
 
 use crate::Error;
@@ -51,8 +52,15 @@ impl Bundle {
             Some(of) => Routes::load(district, of, &registry.products),
             None => (Some(Routes::default()), Vec::new()),
         };
+        let storms = match registry.district.as_deref() {
+            Some(of) => Storms::load(district, of),
+            None => (None, Vec::new()),
+        };
         let (shared, mut problems) = Shared::new(registry);
         problems.extend(routes.1);
+        let sound = storms.1.iter().all(|problem| problem.severity != Severity::Error);
+        problems.extend(storms.1);
+        let shared = shared.filter(|_| sound).map(|shared| shared.with_storms(storms.0));
         let keep = |(name, text): (&String, &String)| (name.clone(), without_secrets(name, text));
         let devices = devices.iter().map(keep).collect();
         let bundle = shared.zip(routes.0).map(|(shared, routes)| Self {

@@ -1,4 +1,4 @@
-//! What lies in topic `state`: generations of a partition's state, configuration markers and bundles.
+//! What lies in topic `state`: generations of a partition's states, configuration markers and bundles.
 //!
 //! A generation is chunks and then a marker that names their number, length and digest; three take turns, so one is
 //! always whole: an owner may die in the midst of one while another is torn by a former owner that has not heard yet
@@ -24,16 +24,37 @@ const MARKERS_MAX: usize = 16;
 /// One record of topic `state`.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
+/// Whose state it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Of the routing of a partition of `raw`.
+    Routing,
+    /// Of the folding of a partition of `lifecycle`.
+    Storms,
+}
+
+impl Of {
+    fn prefix(self, slot: u64) -> String {
+        let name = match self {
+            Self::Routing => "generation",
+            Self::Storms => "storms",
+        };
+        format!("{name}/{slot}/")
+    }
+}
+
 /// A partition's state at a position.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Generation {
+    /// Whose it is.
+    pub of: Of,
     /// Ascending; every third has the same keys.
     pub number: u64,
-    /// Topic epoch of `raw`.
+    /// Epoch of the topic that is read.
     pub topic_epoch: u32,
-    /// Next raw record to read.
+    /// Next record to read.
     pub seq: u64,
-    /// Configuration that the state belongs to.
+    /// Configuration that the state belongs to, or was written under.
     pub config: Id,
     /// The state.
     pub bytes: Vec<u8>,
@@ -51,7 +72,7 @@ pub(crate) struct Marker {
 impl Generation {
     /// Its records, the marker last.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let prefix = format!("generation/{}/", self.number % SLOTS);
+        let prefix = self.of.prefix(self.number % SLOTS);
         let mut entries = chunks(&prefix, self.number, &self.bytes);
         let mut to = Writer::default();
         to.uint(self.number);
@@ -65,25 +86,25 @@ impl Generation {
     }
 
     /// The newest whole generation of a partition's entries.
-    pub(crate) fn newest(entries: &[(Bytes, Bytes)]) -> Option<Self> {
-        Self::whole(entries).into_iter().max_by_key(|generation| generation.number)
+    pub(crate) fn newest(entries: &[(Bytes, Bytes)], of: Of) -> Option<Self> {
+        Self::whole(entries, of).into_iter().max_by_key(|generation| generation.number)
     }
 
     /// The whole generations of a partition's entries.
-    pub(crate) fn whole(entries: &[(Bytes, Bytes)]) -> Vec<Self> {
-        let read = |slot: u64| Self::read(entries, slot).ok().flatten();
+    pub(crate) fn whole(entries: &[(Bytes, Bytes)], of: Of) -> Vec<Self> {
+        let read = |slot: u64| Self::read(entries, of, slot).ok().flatten();
         (0..SLOTS).filter_map(read).collect()
     }
 
-    fn read(entries: &[(Bytes, Bytes)], slot: u64) -> Result<Option<Self>, Damaged> {
-        let prefix = format!("generation/{slot}/");
+    fn read(entries: &[(Bytes, Bytes)], of: Of, slot: u64) -> Result<Option<Self>, Damaged> {
+        let prefix = of.prefix(slot);
         let Some(marker) = get(entries, &format!("{prefix}marker")) else { return Ok(None) };
         let mut from = Reader::new(marker);
         let (number, topic_epoch, seq) = (from.uint()?, from.small()?, from.uint()?);
         let config = from.id()?;
         let bytes = unseal(entries, &prefix, number, &mut from)?;
         let forwarded = Forwarded::decode(&mut from)?;
-        Ok(Some(Self { number, topic_epoch, seq, config, bytes, forwarded }))
+        Ok(Some(Self { of, number, topic_epoch, seq, config, bytes, forwarded }))
     }
 }
 
@@ -193,7 +214,8 @@ mod tests {
 
     fn generation(number: u64, bytes: Vec<u8>) -> Generation {
         let forwarded = Forwarded::default();
-        Generation { number, topic_epoch: 1, seq: number * 10, config: Id(7), bytes, forwarded }
+        let (of, seq, config) = (Of::Routing, number * 10, Id(7));
+        Generation { of, number, topic_epoch: 1, seq, config, bytes, forwarded }
     }
 
     /// As a compacted topic keeps them: the newest value of a key.
@@ -217,10 +239,10 @@ mod tests {
                 let whole = (cut * entries.len() as f64) as usize;
                 let mut torn = topic.clone();
                 put(&mut torn, &entries[..whole]);
-                prop_assert_eq!(Generation::newest(&torn), last.clone());
+                prop_assert_eq!(Generation::newest(&torn, Of::Routing), last.clone());
                 put(&mut topic, &entries);
                 last = Some(made);
-                prop_assert_eq!(Generation::newest(&topic), last.clone());
+                prop_assert_eq!(Generation::newest(&topic, Of::Routing), last.clone());
             }
         }
     }
@@ -239,7 +261,7 @@ mod tests {
             put(&mut torn, &stored(foreign[..1].to_vec()));
             let next = generation(10, vec![1; 2 * CHUNK_BYTES_MAX]).entries();
             put(&mut torn, &stored(next[..1].to_vec()));
-            let found = Generation::newest(&torn).expect("one is whole");
+            let found = Generation::newest(&torn, Of::Routing).expect("one is whole");
             assert!(found.number >= 8 && found.bytes[0] == 1, "{late}: {}", found.number);
         }
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
-use yiwang_core::ledger::Counters;
+use yiwang_core::ledger::{Counters, Stage};
+use yiwang_core::outage;
 use yiwang_core::record::Millis;
 use yiwang_core::route::RouteCounters;
 use yiwang_log::Log;
@@ -12,9 +13,15 @@ use yiwang_log::Log;
 use crate::forward::Forwarded;
 use crate::{Bundle, Error, metrics};
 
-/// Where each partition stands; written once a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Progress(Mutex<BTreeMap<u16, Row>>);
+/// Where each partition of a topic stands; written once a batch.
+#[derive(Debug)]
+pub(crate) struct Progress<R = Row>(Mutex<BTreeMap<u16, R>>);
+
+impl<R> Default for Progress<R> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -42,30 +49,41 @@ impl Row {
     }
 }
 
-impl Progress {
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<u16, Row>) -> T) -> T {
+/// The same of a partition of `lifecycle`.
+#[derive(Clone, Debug)]
+pub(crate) struct StormRow {
+    pub counts: outage::Counts,
+    pub held: u64,
+    /// Rows that wait for other partitions.
+    pub waiting: u64,
+    pub forwarded: Forwarded,
+    /// Next record to fold.
+    pub next: u64,
+}
+
+impl<R> Progress<R> {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<u16, R>) -> T) -> T {
         // Rows are replaced whole, so a panic elsewhere leaves none half written.
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn put(&self, partition: u16, row: Row) {
+    pub(crate) fn put(&self, partition: u16, row: R) {
         self.with(|rows| rows.insert(partition, row));
     }
 
-    pub(crate) fn put_all(&self, added: Vec<(u16, Row)>) {
+    pub(crate) fn put_all(&self, added: Vec<(u16, R)>) {
         self.with(|rows| rows.extend(added));
     }
 
+    pub(crate) fn remove(&self, partition: u16) {
+        self.with(|rows| rows.remove(&partition));
+    }
+}
+
+impl Progress {
     /// Whether every partition has replayed what lay on the log when it was assigned; false without any.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.with(|rows| !rows.is_empty() && rows.values().all(|row| row.next >= row.target))
-    }
-
-    pub(crate) fn remove(&self, partition: u16) {
-        self.with(|rows| {
-            rows.remove(&partition);
-            metrics::record_gone(partition);
-        });
     }
 }
 
@@ -74,16 +92,17 @@ impl Progress {
 pub struct Handle {
     bundles: Arc<watch::Sender<Arc<Bundle>>>,
     progress: Arc<Progress>,
+    storms: Arc<Progress<StormRow>>,
     log: Log,
 }
 
 impl Handle {
     pub(crate) fn new(
         bundles: watch::Sender<Arc<Bundle>>,
-        progress: Arc<Progress>,
+        (progress, storms): (Arc<Progress>, Arc<Progress<StormRow>>),
         log: Log,
     ) -> Self {
-        Self { bundles: Arc::new(bundles), progress, log }
+        Self { bundles: Arc::new(bundles), progress, storms, log }
     }
 
     /// Puts another configuration in force, on every partition from its next batch on.
@@ -113,7 +132,7 @@ impl Handle {
     /// # Errors
     /// The log cannot say where it ends.
     pub async fn ledger(&self) -> Result<Counters, Error> {
-        Ok(sum(&self.stand().await?))
+        self.sum(&self.stand().await?).await
     }
 
     /// The same, and tells the metrics how far each partition is behind at `now`.
@@ -129,7 +148,7 @@ impl Handle {
                 metrics::record_lag(*partition, records, age_ms as f64 / 1_000.0);
             }
         });
-        Ok(sum(&stand))
+        self.sum(&stand).await
     }
 
     /// Every partition with where it stands and where its log ends.
@@ -142,15 +161,24 @@ impl Handle {
         }
         Ok(stand)
     }
-}
 
-fn sum(stand: &[(u16, Row, u64)]) -> Counters {
-    let mut all = Counters::new();
-    for (_, row, head) in stand {
-        all.merge(&row.counters.to_ledger(row.unread(*head)));
-        row.forwarded.count(&mut all);
+    /// What was routed and what was folded. Rows of `lifecycle` that are not folded yet stand apart.
+    async fn sum(&self, stand: &[(u16, Row, u64)]) -> Result<Counters, Error> {
+        let mut all = Counters::new();
+        for (_, row, head) in stand {
+            all.merge(&row.counters.to_ledger(row.unread(*head)));
+            row.forwarded.count(&mut all);
+        }
+        let storms = self.storms.with(|rows| rows.clone());
+        for (partition, row) in storms {
+            let unread = self.log.head("lifecycle", partition).await?.saturating_sub(row.next);
+            all.merge(&row.counts.to_ledger(row.held));
+            all.add(Stage::Router, "lifecycle_pending", "", unread);
+            all.add(Stage::Router, "lifecycle_waiting", "", row.waiting);
+            row.forwarded.count(&mut all);
+        }
+        Ok(all)
     }
-    all
 }
 
 #[cfg(test)]

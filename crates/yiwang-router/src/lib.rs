@@ -18,6 +18,7 @@ pub mod metrics;
 mod outputs;
 mod partition;
 pub use yiwang_proto::readings;
+mod storms;
 pub mod trace;
 mod work;
 
@@ -36,12 +37,15 @@ pub use handle::Handle;
 use careful::Care;
 use dispatch::Dispatcher;
 use finish::finish;
-use handle::Progress;
+use handle::{Progress, StormRow};
 use outputs::Topics;
+use storms::Storms;
 use work::{Context, Worker};
 
 /// Name of the router among the readers of topic `raw`.
 pub const GROUP: &str = "router";
+/// Name of its second stage among the readers of topic `lifecycle`.
+pub const STORMS: &str = "storms";
 
 /// Settings of the router.
 #[derive(Clone, Debug)]
@@ -86,6 +90,7 @@ pub struct Router {
     topics: Topics,
     bundles: watch::Receiver<Arc<Bundle>>,
     progress: Arc<Progress>,
+    storms: Arc<Progress<StormRow>>,
 }
 
 impl Router {
@@ -97,9 +102,9 @@ impl Router {
         let topics = Topics::of(&log)?;
         bundle.find_topics(&log)?;
         let (sender, bundles) = watch::channel(bundle);
-        let progress = Arc::new(Progress::default());
-        let handle = Handle::new(sender, progress.clone(), log.clone());
-        Ok((Self { config, log, topics, bundles, progress }, handle))
+        let (progress, storms) = (Arc::new(Progress::default()), Arc::new(Progress::default()));
+        let handle = Handle::new(sender, (progress.clone(), storms.clone()), log.clone());
+        Ok((Self { config, log, topics, bundles, progress, storms }, handle))
     }
 
     /// Routes until `drain` is cancelled; then every output is safe and every partition has a fresh snapshot.
@@ -107,7 +112,7 @@ impl Router {
     /// # Errors
     /// The log fails. What was not safe comes again after the next start.
     pub async fn run(self, drain: CancellationToken) -> Result<(), Error> {
-        let Self { config, log, topics, bundles, progress } = self;
+        let Self { config, log, topics, bundles, progress, storms } = self;
         let reader = log.reader("raw", GROUP, Start::Committed).await?;
         let (sender, receiver) = mpsc::channel(config.in_flight_max.max(1));
         let finished = finish(receiver, log.writer(), topics.state, reader.committer());
@@ -129,7 +134,10 @@ impl Router {
             workers.spawn(worker.run(dispatcher.worker()));
         }
         drop(sender);
+        let context = (log.clone(), topics, bundles, storms);
+        let storms = Storms::new(config, context, drain.clone()).run();
         // The dispatcher's reader keeps the partitions until all is finished: the next router finds the last snapshots.
-        tokio::try_join!(dispatcher.run(drain), dispatch::join(workers), finished).map(|_| ())
+        tokio::try_join!(dispatcher.run(drain), dispatch::join(workers), finished, storms)
+            .map(|_| ())
     }
 }

@@ -12,6 +12,7 @@ const SNAPSHOTS: &str = "yiwang_router_snapshots_total";
 const SNAPSHOT_BYTES: &str = "yiwang_router_snapshot_bytes";
 const SWAPS: &str = "yiwang_router_config_swaps_total";
 const OWNED: &str = "yiwang_router_partition_owned";
+const HELD: &str = "yiwang_router_absences_held";
 const LAG_RECORDS: &str = "yiwang_router_lag_records";
 const LAG_SECONDS: &str = "yiwang_router_lag_seconds";
 
@@ -24,6 +25,7 @@ pub fn describe() {
     describe_gauge!(SNAPSHOT_BYTES, "bytes of the newest state snapshot, by partition");
     describe_counter!(SWAPS, "configurations that came into force, by partition");
     describe_gauge!(OWNED, "1 while the partition is this process's, 0 after it has gone");
+    describe_gauge!(HELD, "absences that wait for others of their group, by partition");
     describe_gauge!(LAG_RECORDS, "raw records not yet routed, by partition; 0 once it has gone");
     describe_gauge!(
         LAG_SECONDS,
@@ -34,13 +36,23 @@ pub fn describe() {
 
 /// What a batch added to the ledger, and how long it took.
 pub(crate) fn record_batch(added: &Counters, seconds: f64) {
+    record_rows(added);
+    histogram!(BATCH).record(seconds);
+}
+
+/// What was added to the ledger.
+pub(crate) fn record_rows(added: &Counters) {
     for (_, row, reason, count) in
         added.iter().filter(|(stage, _, _, count)| *stage == Stage::Router && *count > 0)
     {
         let labels = [("row", row.to_owned()), ("reason", reason.to_owned())];
         counter!(RECORDS, &labels).increment(count);
     }
-    histogram!(BATCH).record(seconds);
+}
+
+/// Absences of a partition of `lifecycle` that are neither told nor undone.
+pub(crate) fn record_held(partition: u16, count: u64) {
+    gauge!(HELD, "partition" => partition.to_string()).set(count as f64);
 }
 
 /// What is left of a partition's replay.

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use yiwang_core::ids::key_hash;
-use yiwang_core::record::Signal;
+use yiwang_core::record::{Absence, Millis, Passed, Signal};
 use yiwang_core::registry::DeviceNo;
-use yiwang_core::route::{Quarantined, Reading, Sink};
+use yiwang_core::route::{Quarantined, Reading, Sink, Turn};
 use yiwang_log::{Batch, Log, Route, TopicId};
 use yiwang_proto::wire::{DeviceFields, DeviceText, touch};
-use yiwang_proto::{QuarantineNote, quarantine_to_bytes, signal_to_bytes};
+use yiwang_proto::{
+    QuarantineNote, absence_to_bytes, quarantine_to_bytes, signal_to_bytes, time_to_bytes,
+};
 
 use crate::forward::{FanNo, Forward, Forwarded};
 use crate::readings::{Names, version};
@@ -21,6 +23,7 @@ use crate::{Bundle, Error};
 pub(crate) struct Topics {
     pub readings: TopicId,
     pub signals: TopicId,
+    pub lifecycle: TopicId,
     pub quarantine: TopicId,
     pub state: TopicId,
 }
@@ -31,6 +34,7 @@ impl Topics {
         Ok(Self {
             readings: topic("readings")?,
             signals: topic("signals")?,
+            lifecycle: topic("lifecycle")?,
             quarantine: topic("quarantine")?,
             state: topic("state")?,
         })
@@ -41,6 +45,10 @@ impl Topics {
 pub(crate) struct Outputs {
     topics: Topics,
     cloud_events: bool,
+    /// Partitions of `raw` and of `lifecycle`.
+    partitions: (u16, u16),
+    /// The partition of `raw` that is routed.
+    partition: u16,
     batch: Batch,
     /// By device number of the registry in force.
     devices: Vec<Option<Box<Heard>>>,
@@ -60,10 +68,29 @@ impl Outputs {
         Self {
             topics,
             cloud_events,
+            partitions: (log.partitions("raw"), log.partitions("lifecycle")),
+            partition: 0,
             batch: Batch::new(),
             devices: Vec::new(),
             names: Names::default(),
             forward: Forward::new(log),
+        }
+    }
+
+    /// What follows came of this partition of `raw`.
+    pub(crate) fn of(&mut self, partition: u16) {
+        self.partition = partition;
+    }
+
+    /// Time has passed on the partition of `raw`: whoever holds absences is told, turn by turn.
+    pub(crate) fn pass(&mut self, turn: Turn, before: Option<Millis>, now: Millis) {
+        let (partitions, lifecycle) = self.partitions;
+        if turn.is_told(partitions, before, now) {
+            let (partition, late) = (self.partition, turn.late);
+            let row = time_to_bytes(&Passed { partition, partitions, at: now, late });
+            for to in 0..lifecycle {
+                self.batch.push(self.topics.lifecycle, Route::Partition(to), b"", &[], &row);
+            }
         }
     }
 
@@ -178,8 +205,10 @@ impl Sink for Outputs {
     }
 
     fn signal(&mut self, signal: &Signal) {
-        let route = Route::Key { hash: key_hash(&signal.device) };
-        let (key, value) = (signal.device.as_bytes(), signal_to_bytes(signal));
+        // An outage of an area is of no device.
+        let key = if signal.device.is_empty() { &signal.source } else { &signal.device };
+        let route = Route::Key { hash: key_hash(key) };
+        let (key, value) = (key.as_bytes(), signal_to_bytes(signal));
         let Self { topics, cloud_events, batch, forward, .. } = self;
         if !*cloud_events {
             batch.push(topics.signals, route, key, &[], &value);
@@ -196,6 +225,13 @@ impl Sink for Outputs {
         };
         event.with_headers(|headers| batch.push(topics.signals, route, key, headers, &value));
         forward.signal(signal, batch);
+    }
+
+    fn absence(&mut self, absence: &Absence) {
+        let key = &absence.group.key;
+        let route = Route::Key { hash: key_hash(key) };
+        let value = absence_to_bytes(self.partition, absence);
+        self.batch.push(self.topics.lifecycle, route, key.as_bytes(), &[], &value);
     }
 
     fn quarantine(&mut self, row: &Quarantined<'_>) {

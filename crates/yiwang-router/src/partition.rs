@@ -17,7 +17,7 @@ use crate::bundle::Bundle;
 use crate::careful::Trial;
 use crate::forward::Forwarded;
 use crate::generation::{
-    Entry, Generation, Marker, add_marker, in_force, markers, markers_entry, pending,
+    Entry, Generation, Marker, Of, add_marker, in_force, markers, markers_entry, pending,
 };
 
 /// A partition while it is ours.
@@ -54,7 +54,7 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn of(entries: &[(Bytes, Bytes)]) -> Self {
-        let generation = Generation::newest(entries);
+        let generation = Generation::newest(entries, Of::Routing);
         Self { generation, markers: markers(entries), trial: Trial::of(entries) }
     }
 
@@ -91,6 +91,7 @@ impl Partition {
         self.records_since_snapshot = 0;
         self.snapshot_at = Instant::now();
         Generation {
+            of: Of::Routing,
             number: self.generation,
             topic_epoch: position.epoch,
             seq: position.seq,

@@ -90,7 +90,10 @@ impl Worker {
                     None => false,
                 },
                 Order::Revoke(partitions, answer) => {
-                    partitions.iter().for_each(|&number| self.progress.remove(number));
+                    for &number in &partitions {
+                        self.progress.remove(number);
+                        metrics::record_gone(number);
+                    }
                     self.hand_over(partitions).await && answer.send(()).is_ok()
                 }
             };
@@ -234,6 +237,7 @@ impl Worker {
         to: u64,
     ) -> Result<(), Error> {
         let place = (records.epoch, records.partition);
+        self.outputs.of(records.partition);
         while let Some(next) = rest.peek().map(|record| record.seq).filter(|next| *next < to) {
             if partition.pending.front().is_some_and(|marker| marker.from <= next) {
                 if let Some(marker) = partition.pending.pop_front() {
@@ -248,7 +252,12 @@ impl Worker {
             let Self { work, outputs, .. } = self;
             let Partition { state, trial, .. } = &mut *partition;
             let inputs = until.map(|record| (record.seq, trial.input(&record)));
+            let before = state.clock();
             state.route_batch(bundle.shared(), place, inputs, work, outputs);
+            let turn = state.turn(bundle.shared());
+            if let Some((turn, now)) = turn.zip(state.clock()) {
+                outputs.pass(turn, before, now);
+            }
         }
         Ok(())
     }
@@ -298,6 +307,7 @@ impl Worker {
         };
         let old = std::mem::replace(&mut partition.bundle, new.clone());
         let number = partition.number;
+        self.outputs.of(number);
         self.outputs.under(&new);
         let moved = partition.state.swap(old.shared(), new.shared(), &mut self.outputs);
         metrics::record_swap();
@@ -334,6 +344,7 @@ impl Worker {
         self.fetch(known.markers.iter().map(|marker| marker.config).chain(config)).await?;
         self.keep(&current).await?;
         let bundle = config.and_then(|config| self.known.get(&config)).unwrap_or(&current).clone();
+        self.outputs.of(number);
         self.outputs.under(&bundle);
         let state = match &known.generation {
             None => PartitionState::new(bundle.shared()),
@@ -448,7 +459,10 @@ fn row(partition: &Partition) -> Row {
 }
 
 /// Asks the log until it answers (brokers that are away come back) or the worker is to drain.
-async fn retry<T, F>(drain: &CancellationToken, mut ask: impl FnMut() -> F) -> Result<T, Error>
+pub(crate) async fn retry<T, F>(
+    drain: &CancellationToken,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, Error>
 where
     F: Future<Output = Result<T, yiwang_log::Error>>,
 {

@@ -116,9 +116,10 @@ pub async fn trace(log: &Log, current: &Arc<Bundle>, id: Id) -> Result<Option<Tr
     Ok(None)
 }
 
-/// The topics in which outputs lie.
+/// The topics in which outputs lie: a signal of an absence in `lifecycle`, until it is told as it is.
 fn topics(bundle: &Bundle) -> Vec<(String, Stream)> {
     let own = Stream::ALL.into_iter().map(|stream| (stream.as_str().to_owned(), stream));
+    let own = own.chain([(find::LIFECYCLE.to_owned(), Stream::Signals)]);
     let further = bundle.routes().topics().iter();
     own.chain(further.map(|topic| (topic.name.to_string(), topic.stream))).collect()
 }
@@ -151,7 +152,7 @@ async fn place(log: &Log, topics: &[(String, Stream)], trace: &mut Trace) -> Res
         let mut scan = Scan::open(log, topic).await?;
         while let Some(records) = scan.next().await? {
             for record in scan.of(&records) {
-                let Some(id) = find::id_of(*stream, record.value) else { continue };
+                let Some(id) = find::id_of(topic, *stream, record.value) else { continue };
                 let outputs = trace.outputs.iter_mut();
                 for traced in outputs.filter(|it| it.output.is(*stream, &id)) {
                     let (partition, seq) = (records.partition, record.seq);

@@ -17,7 +17,7 @@ use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 use super::RuleTrace;
 use super::seen::{Output, Seen};
 use crate::careful::{Trial, input};
-use crate::generation::{Generation, Marker, bundle, in_force, markers, pending};
+use crate::generation::{Generation, Marker, Of, bundle, in_force, markers, pending};
 use crate::readings::version;
 use crate::work::BUNDLES;
 use crate::{Bundle, Error, GROUP};
@@ -190,7 +190,7 @@ impl<'l> Replay<'l> {
 
     /// The state at the newest generation that does not lie behind a record, else a fresh one.
     fn before(&mut self, seq: u64) -> Result<Player, Error> {
-        let whole = Generation::whole(&self.state).into_iter();
+        let whole = Generation::whole(&self.state, Of::Routing).into_iter();
         let usable = whole.filter(|it| it.seq <= seq && it.seq >= self.kept.start);
         let newest = usable.max_by_key(|generation| generation.seq);
         let Some(generation) = newest else { return Ok(self.fresh()) };
