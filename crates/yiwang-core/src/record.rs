@@ -148,7 +148,7 @@ pub struct Point {
 /// Something that may need a person: immutable, unique by (source, event id).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signal {
-    /// `device/{pk}/{dn}`, `partner/{id}`.
+    /// `device/{pk}/{dn}`, `partner/{id}`, `outage/{group}`.
     pub source: String,
     /// Deterministic id (32 hex digits) for devices, the caller's `request_id` for reports.
     pub event_id: String,
@@ -166,7 +166,7 @@ pub struct Signal {
     pub since: Millis,
     /// When the hub received what caused it, ms UTC.
     pub received_at: Millis,
-    /// Device key, empty for reports.
+    /// Device key, empty for reports and outages of an area.
     pub device: String,
     /// Asset id.
     pub asset: Option<String>,

@@ -187,7 +187,7 @@ pub struct Incident {
     pub last_action: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "22")]
     pub last_actor: ::core::option::Option<Actor>,
-    /// First signal: `device/{pk}/{dn}` or `partner/{id}`, and its id there.
+    /// First signal: `device/{pk}/{dn}`, `partner/{id}` or `outage/{group}`, and its id there.
     #[prost(string, tag = "23")]
     pub source: ::prost::alloc::string::String,
     #[prost(string, tag = "24")]

@@ -1,0 +1,172 @@
+//! Storms on the real binary: a town that falls silent is one incident, and one device elsewhere is its own.
+
+use std::path::Path;
+
+use yiwang_proto::incident::v1;
+use yiwang_proto::incident::v1::watch_response::Item;
+use yiwang_tests::demo::{connect, desk, ledger_balances, publish};
+use yiwang_tests::desk::Watch;
+use yiwang_tests::hub::{Hub, PATIENCE, Plan, repository};
+use yiwang_tests::mqtt::{Connection, Incoming, Version};
+use yiwang_tests::settle::routed;
+use yiwang_tests::wait::until;
+
+const TOWN: &str = "310118001";
+const OUTAGE: &str = "outage/area/310118001";
+const FAR_TOWN: &str = "310118002";
+const FAR_DEVICE: &str = "wl-radar-01/R-0099";
+const DEVICES: u64 = 40;
+
+fn device(n: u64) -> String {
+    format!("wl-radar-01/R-{n:04}")
+}
+
+/// Forty devices in one town and one in another, soon silent, told apart within seconds: the settings that have them.
+fn quick_storms(folder: &Path, plan: Plan) -> Plan {
+    let copy = |name: &str, edit: &dyn Fn(&str, String) -> String| {
+        let to = folder.join(name);
+        std::fs::create_dir_all(&to).expect("a folder");
+        for file in std::fs::read_dir(repository().join("config").join(name)).expect("shipped") {
+            let file = file.expect("a file");
+            let text = std::fs::read_to_string(file.path()).expect("it is text");
+            let text = edit(&file.file_name().to_string_lossy(), text);
+            std::fs::write(to.join(file.file_name()), text).expect("a copy");
+        }
+        to.display().to_string()
+    };
+    let products = copy("products", &|_, text| {
+        // The vectors are of the shipped rules: they stand last and are left out.
+        let rules_end = text.find("\n  - rule:").map_or(text.len(), |end| end + 1);
+        text[..rules_end].replace("absent(30m)", "absent(2s)")
+    });
+    let district = copy("district", &|name, text| match name {
+        "storms.yaml" => {
+            text.replace("within: 60s", "within: 5s").replace("quiet: 10m", "quiet: 1m")
+        }
+        _ => text,
+    });
+    let devices = folder.join("devices");
+    std::fs::create_dir_all(&devices).expect("a folder");
+    let mut list = "product_key,device_name,area_code,secret\n".to_owned();
+    let mut add = |device: &str, area: &str| {
+        let name = device.split('/').nth(1).unwrap_or_default();
+        list += &format!("wl-radar-01,{name},{area},demo-secret-{name}\n");
+    };
+    (0..DEVICES).for_each(|n| add(&device(n), "310118001001"));
+    add(FAR_DEVICE, FAR_TOWN);
+    std::fs::write(devices.join("devices.csv"), list).expect("a device list");
+    plan.with(&format!("district.folder={district}"))
+        .with(&format!("district.products={products}"))
+        .with(&format!("district.devices={}", devices.display()))
+}
+
+#[test]
+fn embedded_tells_a_silent_town_as_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = quick_storms(folder.path(), Plan::embedded(&folder.path().join("data")));
+    let mut hub = plan.start().expect("the hub starts");
+    a_silent_town_is_one_incident(&hub);
+    hub.stop().expect("it stops");
+    the_log_shows_what_was_folded(&hub);
+}
+
+#[cfg(feature = "services")]
+#[test]
+fn distributed_tells_a_silent_town_as_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = Plan::distributed(&folder.path().join("data"), "storms");
+    let plan = plan.expect("the services are there");
+    let mut hub = quick_storms(folder.path(), plan).start().expect("the three roles start");
+    hub.join_router("router-b").expect("another router starts");
+    hub.wait_ready().expect("it joins");
+    a_silent_town_is_one_incident(&hub);
+    the_log_shows_what_was_folded(&hub);
+}
+
+fn level(connection: &mut Connection, device: &str, seq: u64) {
+    let body = format!(r#"{{"boot":1,"seq":{seq},"params":{{"level":1.0}}}}"#);
+    assert_eq!(publish(connection, device, &body), Incoming::PubAck(7, 0));
+}
+
+/// An incident of this source, once it fits.
+fn seen(watch: &Watch, source: &str, fits: impl Fn(&v1::Incident) -> bool) -> v1::Incident {
+    let found = watch.wait_for(&format!("an incident of {source}"), PATIENCE, |item| {
+        let incident = match item {
+            Item::SnapshotItem(item) => item.incident.as_ref(),
+            Item::Change(change) => change.incident.as_ref(),
+            _ => None,
+        };
+        incident.filter(|it| it.source == source && fits(it)).cloned()
+    });
+    found.expect("the desk is shown it")
+}
+
+fn a_silent_town_is_one_incident(hub: &Hub) {
+    let (near, far) = (desk(hub, TOWN), desk(hub, FAR_TOWN));
+    let near_watch = near.watch("storm", b"").expect("the town may watch");
+    let far_watch = far.watch("storm", b"").expect("the other town may watch");
+    let mut devices: Vec<_> =
+        (0..DEVICES).map(|n| (device(n), connect(hub, &device(n), Version::V311))).collect();
+    for (device, connection) in &mut devices {
+        level(connection, device, 1);
+    }
+    level(&mut connect(hub, FAR_DEVICE, Version::V5), FAR_DEVICE, 1);
+
+    let outage = seen(&near_watch, OUTAGE, |_| true);
+    assert_eq!(outage.category, "device.outage");
+    let place = outage.place.clone().unwrap_or_default();
+    assert_eq!(place.town.map(|unit| unit.id).unwrap_or_default(), TOWN);
+    assert!(outage.text.contains("台设备同时失联"), "{}", outage.text);
+    let single = seen(&far_watch, &format!("device/{FAR_DEVICE}"), |_| true);
+    assert_eq!(single.category, "device.fault");
+    until("every device to be a member", PATIENCE, || {
+        let folded = routed(hub, "absences_folded")?;
+        if folded == DEVICES as f64 { Ok(()) } else { Err(format!("{folded} are")) }
+    })
+    .expect("none is told singly");
+
+    // They are back, one by one; the last one ends it.
+    for (device, connection) in &mut devices {
+        level(connection, device, 2);
+    }
+    seen(&near_watch, OUTAGE, |incident| incident.recover_time.is_some());
+    let incidents = near.list(&[]).expect("the town may list");
+    let sources: Vec<&str> = incidents.iter().map(|incident| &*incident.source).collect();
+    assert_eq!(sources, [OUTAGE]);
+    let row = |name| routed(hub, name).expect("the ledger is shown");
+    assert_eq!(row("outages"), 1.0);
+    ledger_balances(hub);
+}
+
+fn the_log_shows_what_was_folded(hub: &Hub) {
+    let signals = records(hub, "signals");
+    let of = |source: &str| signals.iter().filter(|it| it["source"] == source).collect::<Vec<_>>();
+    let outage = of(OUTAGE);
+    assert_eq!(outage.first().map(|it| it["kind"].clone()), Some("raise".into()));
+    assert_eq!(outage.iter().filter(|it| it["kind"] == "raise").count(), 1);
+    let members = outage.iter().filter_map(|it| it["members"].as_array()).map(Vec::len);
+    assert_eq!(members.sum::<usize>(), DEVICES as usize);
+    assert!(of(&format!("device/{}", device(0))).is_empty(), "no member is told singly");
+    assert_eq!(of(&format!("device/{FAR_DEVICE}"))[0]["kind"], "raise");
+    // A row of lifecycle says who fell silent, with whom, and what would have been told.
+    let rows = records(hub, "lifecycle");
+    let row = rows.iter().find(|it| it["device"] == *device(0) && it["value"] == "SILENT");
+    let row = row.expect("it lies on the log");
+    assert_eq!(row["group"]["key"], "area/310118001");
+    assert_eq!(row["group"]["size"], DEVICES);
+    assert_eq!(row["signal"]["kind"], "raise");
+    assert!(rows.iter().any(|it| it["time"].is_number()), "time passes");
+    // A trace of what was folded knows where it lies.
+    let id = row["id"].as_str().expect("it has an id");
+    let trace = hub.cli(&["trace", id]).expect("it is traced");
+    assert!(trace.contains("lifecycle"), "{trace}");
+}
+
+fn records(hub: &Hub, topic: &str) -> Vec<serde_json::Value> {
+    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
+    let record = |line: &str| {
+        let mut line: serde_json::Value = serde_json::from_str(line).expect("one object a line");
+        line["record"].take()
+    };
+    printed.lines().map(record).collect()
+}
