@@ -86,6 +86,9 @@ pub fn lifecycle_from_bytes(bytes: &[u8]) -> Result<Option<Lifecycle>, Malformed
         return Ok(Some(Lifecycle::Time(passed)));
     }
     let (Some(group), Some(signal)) = (row.group, row.signal) else { return Ok(None) };
+    if signal.device != row.device {
+        return Err(malformed(format!("a signal of {} under {}", signal.device, row.device)));
+    }
     let absence = Absence {
         signal: signal_from_wire(signal)?,
         group: group_from_wire(group)?,

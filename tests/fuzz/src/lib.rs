@@ -9,6 +9,7 @@ mod frames;
 mod mutate;
 mod route;
 mod samples;
+mod storms;
 
 pub use mutate::{Mutator, corpus};
 
@@ -24,7 +25,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "native", make: bodies::native },
     Target { name: "mapped", make: bodies::mapped },
     Target { name: "binary", make: bodies::binary },
@@ -34,6 +35,8 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "snapshot", make: route::snapshot },
     Target { name: "publish", make: frames::publish },
     Target { name: "record", make: frames::record },
+    Target { name: "lifecycle", make: storms::lifecycle },
+    Target { name: "folding", make: storms::folding },
 ];
 
 /// The target of a name.

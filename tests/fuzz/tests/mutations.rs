@@ -34,4 +34,7 @@ macro_rules! tests {
     };
 }
 
-tests!(native, mapped, binary, protobuf, sparkplug, pack, snapshot, publish, record);
+tests!(
+    native, mapped, binary, protobuf, sparkplug, pack, snapshot, publish, record, lifecycle,
+    folding
+);

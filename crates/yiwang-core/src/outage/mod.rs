@@ -15,7 +15,6 @@ mod snapshot;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::ids;
@@ -77,8 +76,8 @@ struct State {
     held: BTreeMap<Box<str>, Held>,
     /// Its alarm keys by the time since which they are held.
     queue: BTreeSet<(Millis, Box<str>)>,
-    /// Devices among what is held.
-    devices: usize,
+    /// How many alarms of each device are held.
+    devices: BTreeMap<Box<str>, u32>,
     /// Newest raise that was told with others, or will be; `Millis::MIN` = none.
     newest: Millis,
     outage: Option<Outage>,
@@ -248,7 +247,7 @@ impl State {
             group: Arc::new(group.clone()),
             held: BTreeMap::new(),
             queue: BTreeSet::new(),
-            devices: 0,
+            devices: BTreeMap::new(),
             newest: Millis::MIN,
             outage: None,
             wake: Millis::MAX,
@@ -294,15 +293,13 @@ impl State {
             return self.remind(signal, counts, told);
         }
         counts.absences += 1;
-        self.devices += usize::from(!self.holds_device_of(&key));
-        self.queue.insert((at, key.clone()));
-        self.held.insert(key, Held { at, signals: vec![signal] });
+        self.hold(key, Held { at, signals: vec![signal] });
         if self.is_storm(at) {
             self.newest = at;
             return;
         }
         let limits = &self.group.limits;
-        let (members, size) = (self.devices as u64, u64::from(self.group.size));
+        let (members, size) = (self.devices.len() as u64, u64::from(self.group.size));
         let share = members * 100 >= u64::from(limits.share_percent) * size;
         if members >= u64::from(limits.members_min) && share {
             self.newest = at;
@@ -372,7 +369,7 @@ impl State {
     /// Everything that is held is told as one: a new outage, or more of the one that stands.
     fn together(&mut self, at: Millis, counts: &mut Counts, told: &mut Vec<Signal>) {
         self.queue.clear();
-        self.devices = 0;
+        self.devices.clear();
         let held: Vec<(Box<str>, Held)> = std::mem::take(&mut self.held).into_iter().collect();
         for part in held.chunks(MEMBERS_MAX) {
             let raises = || part.iter().filter_map(|(_, held)| held.signals.first());
@@ -431,20 +428,30 @@ impl State {
         }
     }
 
+    /// Holds a raise.
+    fn hold(&mut self, key: Box<str>, held: Held) {
+        *self.devices.entry(held.device().into()).or_default() += 1;
+        self.queue.insert((held.at, key.clone()));
+        self.held.insert(key, held);
+    }
+
     /// Takes a raise out of what is held.
     fn take(&mut self, key: &str) -> Option<Held> {
         let (key, held) = self.held.remove_entry(key)?;
-        self.devices -= usize::from(!self.holds_device_of(&key));
+        if let Some(alarms) = self.devices.get_mut(held.device()) {
+            *alarms -= 1;
+            if *alarms == 0 {
+                self.devices.remove(held.device());
+            }
+        }
         self.queue.remove(&(held.at, key));
         Some(held)
     }
+}
 
-    /// Whether an alarm of the same device is held.
-    fn holds_device_of(&self, key: &str) -> bool {
-        let device = key.rfind('/').map_or(key, |end| &key[..=end]);
-        let from = (Bound::Included(device), Bound::Unbounded);
-        let next = self.held.range::<str, _>(from).next();
-        next.is_some_and(|(other, _)| other.starts_with(device))
+impl Held {
+    fn device(&self) -> &str {
+        self.signals.first().map_or("", |raise| &raise.device)
     }
 }
 

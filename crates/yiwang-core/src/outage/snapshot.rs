@@ -1,6 +1,6 @@
 //! The machine's state as bytes, in the codec of the router's other snapshots. Equal states have equal bytes.
 //!
-//! What can be told from the rest (the queue, the wakes, the count of devices) is not written.
+//! What can be told from the rest (the queue, the wakes, the counts of devices) is not written.
 
 use std::collections::BTreeSet;
 
@@ -115,10 +115,10 @@ impl State {
         if held.iter().any(|(_, held)| held.signals.is_empty()) {
             return Err(Damaged("nothing is held"));
         }
-        state.queue = held.iter().map(|(key, held)| (held.at, key.clone())).collect();
-        for (key, held) in held {
-            state.devices += usize::from(!state.holds_device_of(&key));
-            state.held.insert(key, held);
+        let count = held.len();
+        held.into_iter().for_each(|(key, held)| state.hold(key, held));
+        if state.held.len() != count {
+            return Err(Damaged("held twice"));
         }
         if from.bool()? {
             let (first, since) = (from.text()?.into(), from.int()?);
