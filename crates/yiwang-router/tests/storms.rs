@@ -64,6 +64,7 @@ fn config() -> Config {
         snapshot_every: Duration::from_hours(1),
         snapshot_records_max: 100,
         snapshot_records_per_device: 1,
+        attempts_max: 3,
         cloud_events: false,
     }
 }
