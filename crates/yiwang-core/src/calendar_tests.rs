@@ -140,6 +140,19 @@ fn a_zone_with_summer_time() {
 }
 
 #[test]
+fn an_instant_keeps_its_time_of_day() {
+    let zone = read::zone("Asia/Shanghai").unwrap();
+    let instant = |text: &str| read::instant(text, &zone);
+    let midnight = 1_796_054_400_000;
+    assert_eq!(instant("2026-12-01"), Some(midnight));
+    assert_eq!(instant("2026-12-01T08:30:00+08:00"), Some(midnight + 8 * HOUR + HOUR / 2));
+    assert_eq!(instant("2026-12-01T00:30:00Z"), Some(midnight + 8 * HOUR + HOUR / 2));
+    for wrong in ["2026-12-01T08:30:00", "2026-12-01 at 8", "tomorrow", ""] {
+        assert_eq!(instant(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn every_error_has_its_line() {
     let good = "calendars:
   - id: office

@@ -197,13 +197,12 @@ pub(crate) fn zone(name: &str) -> Option<TimeZone> {
 
 /// The start of a date in a zone, or an instant with an offset.
 pub(crate) fn instant(text: &str, zone: &TimeZone) -> Option<Millis> {
-    if let Ok(date) = text.parse::<Date>() {
-        return date
-            .to_zoned_datetime(zone.clone())
-            .ok()
-            .map(|zoned| zoned.timestamp().as_millisecond());
+    // The parser of dates passes over a time of day that follows, so only what is no longer than a date is one.
+    if text.len() > "2026-12-01".len() {
+        return text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
     }
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+    let midnight = text.parse::<Date>().ok()?.to_zoned_datetime(zone.clone()).ok()?;
+    Some(midnight.timestamp().as_millisecond())
 }
 
 /// From local day and minute to an instant. A zone without clock changes in our years is plain arithmetic.
