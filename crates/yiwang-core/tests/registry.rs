@@ -133,6 +133,31 @@ fn every_error_has_its_code_and_line() {
 }
 
 #[test]
+fn a_list_says_where_a_device_is_in_its_life() {
+    let list = |word: &str| {
+        let text =
+            format!("product_key,device_name,area_code,lifecycle\ngas-01,G-1,310118001,{word}\n");
+        load(&[("list.csv", &text)])
+    };
+    let mut epochs = Vec::new();
+    for lifecycle in Lifecycle::ALL {
+        let registry = list(lifecycle.as_str()).0.expect("a word of the list");
+        assert_eq!(registry.devices[0].lifecycle, lifecycle);
+        epochs.push(registry.epoch);
+    }
+    epochs.sort_unstable();
+    epochs.dedup();
+    assert_eq!(epochs.len(), Lifecycle::ALL.len(), "each is a configuration of its own");
+    let usual = list("").0.expect("none is fine");
+    assert_eq!(usual.devices[0].lifecycle, Lifecycle::InService);
+    let (registry, problems) = list("ASLEEP");
+    assert!(registry.is_none());
+    assert_eq!(words(&problems).len(), 1);
+    let Problem { code, file, line, .. } = &problems[0];
+    assert_eq!((*code, file.as_str(), *line), ("BAD_VALUE", "list.csv", 2));
+}
+
+#[test]
 fn headers_are_checked() {
     for (header, codes) in [
         ("product_key,device_name\n", vec!["MISSING_COLUMN"]),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::row::{COLUMNS, Context, Finding, REQUIRED, Reader, Row};
-use super::{Device, DeviceNo, Extra, Lifecycle, Registry};
+use super::{Device, DeviceNo, Extra, Registry};
 use crate::district::{AreaPath, District, FileSet, UnitId};
 use crate::ids::{Hasher, Id};
 use crate::problem::{Problem, Severity};
@@ -232,7 +232,7 @@ fn epoch(products: &[Arc<Product>], rows: &[Placed], district: &District) -> Id 
 
 fn row_digest(row: &Row) -> Id {
     let text = |part: &Option<Box<str>>| -> String { part.as_deref().unwrap_or_default().into() };
-    let mut hasher = Hasher::new().text(&row.key).text(&row.unit);
+    let mut hasher = Hasher::new().text(&row.key).text(&row.unit).text(row.lifecycle.as_str());
     hasher = hasher.text(&text(&row.name)).text(&text(&row.asset));
     let (lon, lat) = row
         .point
@@ -308,7 +308,7 @@ impl<'a> Builder<'a> {
         self.devices.push(Device {
             key: row.key,
             product: row.product,
-            lifecycle: Lifecycle::InService,
+            lifecycle: row.lifecycle,
             name: row.name,
             asset: row.asset,
             place,

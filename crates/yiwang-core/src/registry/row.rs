@@ -5,7 +5,7 @@ use std::sync::Arc;
 use csv::StringRecord;
 
 use super::secret::SECRET_CHARS_MIN;
-use super::{Extra, Secret};
+use super::{Extra, Lifecycle, Secret};
 use crate::codec::decimal::Decimal;
 use crate::district::{Asset, Datum, District, UnitId};
 use crate::problem::Severity;
@@ -14,7 +14,7 @@ use crate::thing::Product;
 use crate::thing::node::duration_text;
 
 /// Every column that a device list may have; the first three are required.
-pub(super) const COLUMNS: [&str; 20] = [
+pub(super) const COLUMNS: [&str; 21] = [
     "product_key",
     "device_name",
     "area_code",
@@ -35,6 +35,7 @@ pub(super) const COLUMNS: [&str; 20] = [
     "secret",
     "address",
     "password_ref",
+    "lifecycle",
 ];
 /// How many of them are required.
 pub(super) const REQUIRED: usize = 3;
@@ -61,6 +62,7 @@ pub(super) struct Row {
     pub(super) attrs: Vec<(u16, f64)>,
     pub(super) secret: Option<Secret>,
     pub(super) expect_every: Option<Millis>,
+    pub(super) lifecycle: Lifecycle,
     pub(super) extra: Option<Box<Extra>>,
 }
 
@@ -102,6 +104,7 @@ impl<'a> Reader<'a> {
         };
         let secret = self.secret();
         let expect_every = self.expect_every();
+        let lifecycle = self.lifecycle();
         let extra = self.extra();
         let (index, product) = product?;
         Some(Row {
@@ -114,6 +117,7 @@ impl<'a> Reader<'a> {
             attrs,
             secret,
             expect_every,
+            lifecycle,
             extra,
         })
     }
@@ -266,6 +270,20 @@ impl<'a> Reader<'a> {
             self.error("BAD_VALUE", message, "write a duration such as 5m");
         }
         duration
+    }
+
+    /// In use, unless the list says otherwise.
+    fn lifecycle(&mut self) -> Lifecycle {
+        let word = self.cell("lifecycle");
+        if word.is_empty() {
+            return Lifecycle::InService;
+        }
+        Lifecycle::parse(word).unwrap_or_else(|| {
+            let words = Lifecycle::ALL.map(Lifecycle::as_str).join(", ");
+            let message = format!("lifecycle `{word}` is none of {words}");
+            self.error("BAD_VALUE", message, "write one of them, or nothing for IN_SERVICE");
+            Lifecycle::InService
+        })
     }
 
     fn extra(&mut self) -> Option<Box<Extra>> {
