@@ -73,6 +73,7 @@ fn rules(c: &mut Criterion) {
             clock_skew: 600_000,
             late_after: 86_400_000,
             held: false,
+            windows: &[],
         };
         let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
         // A payload that the product refuses has no values, and the rules then have nothing to do.

@@ -53,6 +53,7 @@ fn one_more_rule(c: &mut Criterion) {
                 clock_skew: 600_000,
                 late_after: 86_400_000,
                 held: false,
+                windows: &[],
             };
             let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
             let body = Message {

@@ -140,6 +140,7 @@ fn by_values(group: &mut BenchmarkGroup<'_, WallTime>, fleet: &Fleet, raws: &[Ra
         clock_skew: product.time.clock_skew,
         late_after: product.time.late_after,
         held: false,
+        windows: &[],
     };
     let (mut device, mut emitted, mut t) = (DeviceRules::new(rules), Vec::new(), 0);
     let values = samples.values_of(&samples.sets[0]);

@@ -12,6 +12,7 @@ pub mod district;
 pub mod ids;
 pub mod incident;
 pub mod ledger;
+pub mod maintenance;
 pub mod outage;
 pub mod policy;
 pub mod problem;

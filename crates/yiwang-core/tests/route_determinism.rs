@@ -94,6 +94,25 @@ fn key(device: u64) -> String {
     }
 }
 
+/// The shipped district; for a hundred hours people work on one product in these minutes of each.
+fn worked_on(from: &str, to: &str) -> Arc<District> {
+    let mut windows = "windows:\n".to_owned();
+    for hour in 0..100 {
+        let (day, clock) = (23 + (20 + hour) / 24, (20 + hour) % 24);
+        let at = |minute| format!("2026-11-{day}T{clock:02}:{minute}:00+08:00");
+        let (from, to) = (at(from), at(to));
+        writeln!(
+            windows,
+            "  - {{name: w{hour}, reason: r, product: [all-01], from: '{from}', to: '{to}'}}"
+        )
+        .unwrap();
+    }
+    let mut files = folder("district");
+    files.insert("maintenance.yaml".to_owned(), windows);
+    let (district, problems) = District::load(&files);
+    Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
+}
+
 fn shared(district: &Arc<District>, edit: impl Fn(String) -> String) -> Shared {
     let mut csv = "product_key,device_name,area_code\n".to_owned();
     for device in 0..DEVICES {
@@ -283,15 +302,14 @@ impl Journal {
 #[test]
 fn a_million_records_with_crashes_give_the_same_bytes() {
     let events: u64 = std::env::var("YIWANG_EVENTS").map_or(EVENTS, |text| text.parse().unwrap());
-    let (district, problems) = District::load(&folder("district"));
-    let district = Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")));
-    // Another text of two rules, one rule fewer, another window: and back again at the next swap.
+    let (before, after) = (worked_on("05", "25"), worked_on("15", "28"));
+    // Another text of two rules, one rule fewer, another window, other times of maintenance: and back again at the next swap.
     let edit = |text: String| {
         text.replace("hold: {for: 1m}", "hold: {for: 90s}")
             .replace("id: quiet", "id: quiet2")
             .replace("avg(a, 6m)", "avg(a, 8m)")
     };
-    let configurations = [shared(&district, |text| text), shared(&district, edit)];
+    let configurations = [shared(&before, |text| text), shared(&after, edit)];
     let mut generator =
         Generator { random: Random(SEED), now: START, seq: vec![0; DEVICES as usize] };
     let mut faults = Random(SEED + 1);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::FileSet;
-use yiwang_core::ids::{Id, key_hash};
+use yiwang_core::ids::{Id, key_hash, raw_by_sequence};
 use yiwang_core::ledger::{Counters, Stage};
-use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_core::record::{BodyKind, Lane, Raw, SignalKind};
 use yiwang_core::route::Fate;
 use yiwang_log::{
     Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, TopicSpec,
@@ -373,12 +373,47 @@ async fn a_restart_remembers_ids_and_commits_behind_its_snapshot() {
 
 /// A configuration whose routes are these.
 fn routed(routes: &str) -> Arc<Bundle> {
+    with("routes.yaml", routes)
+}
+
+/// The shipped configuration with another file of the district.
+fn with(file: &str, text: &str) -> Arc<Bundle> {
     let mut district = folder("district");
-    district.insert("routes.yaml".to_owned(), routes.to_owned());
+    district.insert(file.to_owned(), text.to_owned());
     let mut files = folder("products");
     files.insert("devices.csv".to_owned(), devices());
     let (bundle, problems) = Bundle::load(&district, &files);
     bundle.unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_when_a_window_ends_is_raised_exactly_then() {
+    const SMOKE: &str = "smoke-01/S-0004";
+    let log = open(9);
+    let bundle = with(
+        "maintenance.yaml",
+        "windows:\n  - {name: painting, reason: r, device: [smoke-01/S-0004], \
+         from: '2026-11-23T08:00:00+08:00', to: '2026-11-23T08:02:30+08:00'}\n",
+    );
+    // True in the first minute and each fourth, so it stands all the time.
+    for minute in 0..4 {
+        append_minute(&log, minute).await;
+        run_until_drained(&log, &bundle).await;
+    }
+    let outputs = outputs(&log).await;
+    let raises = |key: &str| {
+        let signals = &outputs[&("signals", key.as_bytes().to_vec())];
+        let signals = signals.iter().map(|bytes| signal_from_bytes(bytes).unwrap());
+        signals.map(|signal| (signal.kind, signal.time, signal.since)).collect::<Vec<_>>()
+    };
+    let (end, since) = (START + 150_000, START + 12_000);
+    assert_eq!(raises(SMOKE), [(SignalKind::Raise, end, since)]);
+    let since = START + 24_000;
+    assert_eq!(raises("smoke-01/S-0008"), [(SignalKind::Raise, since, since)], "another device");
+    let opened = raw_by_sequence(SMOKE, 1, 0);
+    let told = trace(&log, &bundle, opened).await.unwrap().expect("it lies on the log");
+    let rule = told.rules.iter().find(|rule| &*rule.after.rule == "smoke").unwrap();
+    assert!(rule.after.held && rule.held_by.iter().any(|name| &**name == "painting"), "{rule:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -243,6 +243,7 @@ A vector stands under `tests:` of the product file, after those of the codec:
       name: ten minutes above the threshold
       attributes: {warnLevel: 3.5}        # of the device, where they differ from the defaults
       delay: 2s                           # from the device to us
+      maintenance: [{from: \"11:00\", to: \"12:00\"}]   # windows in which raises are held
       steps:
         - {at: \"10:00\", values: {level: 3.51}}      # a sample at this device time
         - {tick: \"10:10:12\"}                        # time passes, by our clock

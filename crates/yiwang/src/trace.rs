@@ -91,6 +91,7 @@ fn rule(rule: &RuleTrace) -> Value {
         "looked": rule.looked,
         "before": rule.before.as_ref().map(standing),
         "after": standing(&rule.after),
+        "held_by": rule.held_by.iter().map(|name| &**name).collect::<Vec<_>>(),
     })
 }
 

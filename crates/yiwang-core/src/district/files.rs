@@ -28,9 +28,10 @@ pub(crate) const TERMS: &str = "terms.yaml";
 pub(crate) const ROUTES: &str = "routes.yaml";
 pub(crate) const TENANTS: &str = "tenants.yaml";
 pub(crate) const STORMS: &str = "storms.yaml";
+pub(crate) const MAINTENANCE: &str = "maintenance.yaml";
 
 /// Every file that a district may have beside the layers that areas.yaml names.
-pub(crate) const KNOWN: [&str; 15] = [
+pub(crate) const KNOWN: [&str; 16] = [
     DISTRICT,
     COMMITTEES,
     UNITS,
@@ -46,6 +47,7 @@ pub(crate) const KNOWN: [&str; 15] = [
     ROUTES,
     TENANTS,
     STORMS,
+    MAINTENANCE,
 ];
 
 /// A place in a file; line 0 means the file as a whole.

@@ -7,7 +7,7 @@ use super::areas::Cells;
 use super::files::{self, At, CALENDARS, FileSet, Findings};
 use super::header::{self, Header};
 use super::tree::{self, Tree};
-use super::{District, assets, duty, preflight};
+use super::{District, assets, duty, maintenance, preflight};
 use crate::calendar::{self, Calendar, DAY_MS};
 use crate::category;
 use crate::policy::{self, Classes, Known, Policies, PolicyFile};
@@ -55,6 +55,7 @@ fn build(files: &FileSet, found: &mut Findings) -> Option<District> {
     let unit_kind = |id: &str| tree.get(id).map(|unit| unit.kind);
     let known = Known { categories: &categories, calendars: &calendars, units: &unit_kind };
     let policies = policy::read(files, &known, found);
+    let maintenance = maintenance::read(files, &tree, &header.zone, found);
     let areas = areas?;
     let whole = !tree.paths.is_empty();
     let sites = if whole { tree::sites(&tree, &header) } else { Vec::new() };
@@ -87,6 +88,7 @@ fn build(files: &FileSet, found: &mut Findings) -> Option<District> {
         policies,
         classes: of_unit,
         assets,
+        maintenance,
         digest: files::digest(files),
     };
     preflight::check(&district, found);

@@ -12,6 +12,7 @@ mod duty;
 pub(crate) mod files;
 mod header;
 mod load;
+mod maintenance;
 mod preflight;
 mod tree;
 mod units;
@@ -23,6 +24,7 @@ use crate::calendar::Calendar;
 use crate::category::{Category, CategoryList};
 use crate::ids::Id;
 use crate::incident::words::{Confidence, LocatedBy};
+use crate::maintenance::Window;
 use crate::policy::{Mode, Policies, Policy};
 use crate::problem::Problem;
 use crate::record::{Millis, Point};
@@ -69,6 +71,7 @@ pub struct District {
     /// Class of each unit for the policies.
     classes: Vec<u32>,
     assets: tree::Map<Arc<str>, Asset>,
+    maintenance: Vec<Window>,
     digest: Id,
 }
 
@@ -322,6 +325,11 @@ impl District {
     #[must_use]
     pub fn calendar_warnings(&self, now: Millis) -> Vec<Problem> {
         load::calendar_warnings(&self.calendars, now)
+    }
+
+    /// The windows of maintenance, products and devices not yet looked up.
+    pub(crate) fn maintenance(&self) -> &[Window] {
+        &self.maintenance
     }
 
     /// Numbers of the units that have cells: the villages.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::row::{COLUMNS, Context, Finding, REQUIRED, Reader, Row};
 use super::{Device, DeviceNo, Extra, Registry};
+use crate::district::files::Findings;
 use crate::district::{AreaPath, District, FileSet, UnitId};
 use crate::ids::{Hasher, Id};
+use crate::maintenance::SetNo;
 use crate::problem::{Problem, Severity};
 use crate::thing::Product;
 
@@ -29,7 +31,12 @@ pub(super) fn load(files: &FileSet, district: Arc<District>) -> (Option<Registry
         builder.add(placed.row);
     }
     let Builder { devices, secrets, .. } = builder;
-    (Some(Registry::new(epoch, Some(district), products, devices, secrets)), problems)
+    let mut found = Findings::default();
+    let mut registry = Registry::new(epoch, Some(district.clone()), products, devices, secrets);
+    registry.maintain(district.maintenance(), &mut found);
+    let whole = !found.has_errors();
+    problems.extend(found.problems);
+    (whole.then_some(registry), problems)
 }
 
 fn load_products(
@@ -309,6 +316,7 @@ impl<'a> Builder<'a> {
             key: row.key,
             product: row.product,
             lifecycle: row.lifecycle,
+            windows: SetNo::default(),
             name: row.name,
             asset: row.asset,
             place,

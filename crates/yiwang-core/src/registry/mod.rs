@@ -20,6 +20,7 @@ use std::hash::BuildHasher as _;
 use crate::calendar::Calendar;
 use crate::district::{AreaPath, District, FileSet, UnitId};
 use crate::ids::Id;
+use crate::maintenance::{SetNo, Windows};
 use crate::problem::Problem;
 use crate::record::{Millis, Point};
 use crate::thing::Product;
@@ -39,6 +40,8 @@ pub struct Device {
     pub product: u16,
     /// Where it is in its life.
     pub lifecycle: Lifecycle,
+    /// Its windows of maintenance in [`Registry::windows`].
+    pub windows: SetNo,
     /// Name for people.
     pub name: Option<Box<str>>,
     /// The asset it watches.
@@ -174,6 +177,8 @@ pub struct Registry {
     pub products: Vec<Arc<Product>>,
     /// In the order of their keys.
     pub devices: Vec<Device>,
+    /// When people work on which of them.
+    pub windows: Windows,
     secrets: Vec<(DeviceNo, Secret)>,
     index: HashTable<Entry>,
     /// Of the few devices that have an alias.
@@ -224,7 +229,8 @@ impl Registry {
         for number in (0..devices.len() as u32).filter(|n| devices[*n as usize].alias().is_some()) {
             aliases.insert_unique(alias(&number), number, alias);
         }
-        Self { epoch, district, products, devices, secrets, index, aliases, hasher }
+        let windows = Windows::default();
+        Self { epoch, district, products, devices, windows, secrets, index, aliases, hasher }
     }
 
     /// The device with this alias.

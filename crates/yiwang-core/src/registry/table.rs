@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Device, Lifecycle, Registry};
 use crate::district::AreaPath;
 use crate::ids::Hasher;
+use crate::maintenance::SetNo;
 use crate::thing::Product;
 
 impl Registry {
@@ -41,6 +42,7 @@ impl Registry {
                 key,
                 product: 0,
                 lifecycle: Lifecycle::InService,
+                windows: SetNo::default(),
                 name: None,
                 asset: None,
                 place: Arc::clone(&place),

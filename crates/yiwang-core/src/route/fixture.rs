@@ -19,7 +19,7 @@ pub(crate) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
     Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
 });
 
-pub(super) fn folder(name: &str) -> FileSet {
+pub(crate) fn folder(name: &str) -> FileSet {
     let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {

@@ -15,6 +15,8 @@ mod fold;
 mod fold_tests;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod maintenance_tests;
 mod pack;
 mod shared;
 mod snapshot;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::change::Checks;
 use super::fold::Folds;
+use crate::maintenance::Span;
 use crate::problem::{Problem, Severity};
 use crate::record::Group;
 use crate::registry::{Device, DeviceNo, Registry};
@@ -94,7 +95,9 @@ impl Shared {
         let index = usize::from(device.product);
         let (product, rules) = (self.registry.products.get(index)?, self.rules.get(index)?);
         let checks = self.checks.get(index)?;
-        Some(Routed { no, device, product, rules, checks, folds: self.folds.as_ref() })
+        let windows = self.registry.windows.times(device.windows);
+        let folds = self.folds.as_ref();
+        Some(Routed { no, device, product, rules, checks, folds, windows })
     }
 }
 
@@ -107,6 +110,8 @@ pub(super) struct Routed<'a> {
     pub rules: &'a RuleSet,
     pub checks: &'a Checks,
     pub folds: Option<&'a Folds>,
+    /// When people work on it.
+    pub windows: &'a [Span],
 }
 
 impl<'a> Routed<'a> {
@@ -121,6 +126,7 @@ impl<'a> Routed<'a> {
             clock_skew: self.product.time.clock_skew,
             late_after: self.product.time.late_after,
             held: !self.device.lifecycle.raises(),
+            windows: self.windows,
         }
     }
 }

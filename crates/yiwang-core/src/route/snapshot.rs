@@ -14,8 +14,8 @@ use crate::ids::Id;
 use crate::record::{Millis, Signal, SignalKind};
 use crate::rules::{self, DeviceRules, Legend, Removed};
 
-/// Version of the bytes; a reader knows this one and those before it.
-const VERSION: u8 = 2;
+/// Version of the bytes; a reader knows this one and those before it. Before 3 no raise waits for a window.
+const VERSION: u8 = 3;
 /// Snapshots before this version know no changes of values and no sessions.
 const FIRST_WITH_CHANGES: u8 = 2;
 

@@ -13,6 +13,7 @@ use super::{Fate, Input, Place, Quarantined, Reading, Rejection, RouteCounters, 
 use crate::codec::sparkplug::Session;
 use crate::codec::{Header, Message, MessageId};
 use crate::ids::{self, Id};
+use crate::maintenance::end_of;
 use crate::record::{BodyKind, Lane, Millis, QuarantineReason, Raw, Signal, SignalKind};
 use crate::registry::Lifecycle;
 use crate::rules::{Born, Emitted, Mark, Sample};
@@ -224,10 +225,7 @@ impl PartitionState {
         let event = header.event.and_then(|event| routed.product.events.get(usize::from(event)));
         // While people work on a device or test it, what it reports is history: a set of values like an info event.
         let raises = routed.device.lifecycle.raises();
-        if let Some(event) = event.filter(|event| event.class != EventClass::Info && raises) {
-            self.counters.signals += event_signals(routed, event, (raw, id), samples, sink);
-            return;
-        }
+        let alert = event.filter(|event| event.class != EventClass::Info && raises);
         let Some(device) = self.devices.get_mut(at) else { return };
         if event.is_none() {
             routed.checks.judge(&mut device.latest, samples);
@@ -238,6 +236,11 @@ impl PartitionState {
         for (index, set) in (0..).zip(&samples.sets) {
             let reading = ids::output(id, index);
             let values = samples.values_of(set);
+            if let Some(event) = alert.filter(|_| end_of(routed.windows, set.t).is_none()) {
+                event_signal(routed, event, (raw, reading, set.t), sink);
+                self.counters.signals += 1;
+                continue;
+            }
             let mut alarming = false;
             emitted.clear();
             if event.is_none() {
@@ -265,8 +268,8 @@ impl PartitionState {
                 let cause = Cause { received_at, clock, raw: Some((id, reading)) };
                 emit(routed, &cause, &mut next, emitted, (&mut self.counters, sink));
             }
+            self.counters.readings += 1;
         }
-        self.counters.readings += count;
         if event.is_none() {
             self.wake(at, &cx);
         }
@@ -464,22 +467,18 @@ pub(super) fn frame(routed: &Routed<'_>, id: Id, rule: &str, received_at: Millis
 }
 
 /// An alert or error event of the model becomes a signal of its own.
-fn event_signals(
+fn event_signal(
     routed: &Routed<'_>,
     event: &crate::thing::EventModel,
-    (raw, id): (&Raw<'_>, Id),
-    samples: &Samples,
+    (raw, id, t): (&Raw<'_>, Id, Millis),
     sink: &mut dyn Sink,
-) -> u64 {
-    for (index, set) in (0..).zip(&samples.sets) {
-        sink.signal(&Signal {
-            category: event.category.as_deref().unwrap_or_default().to_owned(),
-            severity: event.severity,
-            time: set.t,
-            since: set.t,
-            text: event.name.to_string(),
-            ..frame(routed, ids::output(id, index), &event.identifier, raw.received_at)
-        });
-    }
-    samples.sets.len() as u64
+) {
+    sink.signal(&Signal {
+        category: event.category.as_deref().unwrap_or_default().to_owned(),
+        severity: event.severity,
+        time: t,
+        since: t,
+        text: event.name.to_string(),
+        ..frame(routed, id, &event.identifier, raw.received_at)
+    });
 }

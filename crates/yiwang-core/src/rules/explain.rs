@@ -5,7 +5,7 @@
 
 use super::machine::Moment;
 use super::program::Program;
-use super::state::{DeviceRules, Entry, Phase};
+use super::state::{DeviceRules, Entry, Held, Phase};
 use super::{Condition, Context, Rule};
 use crate::record::{AlarmSeverity, Millis};
 
@@ -24,6 +24,8 @@ pub struct Standing {
     pub proofs: usize,
     /// Raised while the device was being worked on: nobody was told.
     pub held: bool,
+    /// If it waits for the end of a window of maintenance: an instant in that window.
+    pub held_at: Option<Millis>,
     /// It raises too often.
     pub flapping: bool,
     /// Whether its calendar lets `when` be true.
@@ -72,7 +74,8 @@ impl DeviceRules {
                 severity: entry.map_or(rule.base, |entry| entry.severity),
                 since: entry.and_then(since),
                 proofs: entry.map_or(0, |entry| entry.trues.len()),
-                held: entry.is_some_and(|entry| entry.held),
+                held: entry.is_some_and(|entry| entry.held != Held::No),
+                held_at: entry.and_then(held_at),
                 flapping: entry.is_some_and(|entry| entry.flapping),
                 open: moment.is_open(),
                 when,
@@ -93,6 +96,10 @@ impl DeviceRules {
             };
         mine.map(read).collect()
     }
+}
+
+fn held_at(entry: &Entry) -> Option<Millis> {
+    if let Held::Window(t) = entry.held { Some(t) } else { None }
 }
 
 fn since(entry: &Entry) -> Option<Millis> {

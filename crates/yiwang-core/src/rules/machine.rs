@@ -6,8 +6,9 @@
 use super::describe;
 use super::memory::Memory;
 use super::program::Inputs;
-use super::state::{Born, Cause, Emitted, Entry, Mark, Phase, StepState};
+use super::state::{Born, Cause, Emitted, Entry, Held, Mark, Phase, StepState};
 use super::{Condition, Context, Rule};
+use crate::maintenance::end_of;
 use crate::record::{Millis, SignalKind};
 use crate::thing::{Flap, Hold, MissingPolicy};
 
@@ -105,11 +106,19 @@ impl Moment<'_> {
         }
     }
 
+    /// Whether a raise at this instant is held.
+    pub(super) fn held(&self) -> Held {
+        match self.cx.held {
+            true => Held::Lifecycle,
+            false => end_of(self.cx.windows, self.t).map_or(Held::No, |_| Held::Window(self.t)),
+        }
+    }
+
     /// In maintenance nobody was told; what still stands at its end is raised then. The id is that of the raise that was
     /// held, so it does not depend on when the end was noticed.
     pub(super) fn release(&self, e: &mut Entry, out: &mut Vec<Emitted>) {
-        if e.held && e.raised() && !self.cx.held {
-            e.held = false;
+        if e.held != Held::No && e.raised() {
+            e.held = Held::No;
             let (time, cause) = (self.t, Cause::Condition);
             let born = e.raised_by.born(e.raised_by.t);
             self.say(e, Said { kind: SignalKind::Raise, time, cause, born }, out);
@@ -234,7 +243,7 @@ impl Moment<'_> {
         e.phase = Phase::Firing;
         e.since = since;
         e.raised_by = mark;
-        e.held = self.cx.held;
+        e.held = self.held();
         e.trues.clear();
         e.samples = 0;
         let inputs = self.inputs();
@@ -263,7 +272,7 @@ impl Moment<'_> {
 
     /// The alarm still stands. Where people work on the device, nobody needs to be told again.
     pub(super) fn remind(&self, e: &mut Entry, t: Millis, born: Born, out: &mut Vec<Emitted>) {
-        if self.cx.held {
+        if self.held() != Held::No {
             return;
         }
         let said = Said { kind: SignalKind::Remind, time: t, cause: Cause::Condition, born };
@@ -276,23 +285,28 @@ impl Moment<'_> {
         {
             return;
         }
-        let mark = Mark { t: self.t, ..Mark::NEVER };
         e.since = self.t;
         let inputs = self.inputs();
         for (step, state) in self.rule.steps.iter().zip(&mut e.steps) {
             *state = if step.when.is_true(&inputs) { StepState::On } else { StepState::Off };
         }
         e.severity = e.highest(self.rule.base, &self.rule.steps);
-        e.held = self.cx.held;
-        let (kind, cause) = (SignalKind::Raise, Cause::Late);
-        self.say(e, Said { kind, time: mark.t, cause, born: Born::Sample }, out);
+        let (kind, cause, mut time) = (SignalKind::Raise, Cause::Late, self.t);
+        e.held = self.held();
+        // It stands up to the newest sample: if the window ended before, it is told as of that end.
+        if e.held != Held::Lifecycle
+            && let Some(end) = end_of(self.cx.windows, self.t).filter(|end| *end <= newest)
+        {
+            (e.held, time) = (Held::No, end);
+        }
+        self.say(e, Said { kind, time, cause, born: Born::Sample }, out);
         // By the published vector this clear carries the sample's next index, not an edge.
         self.clear(e, (newest, Cause::Late, Born::Sample), out);
     }
 
     /// Emits one signal; held back in maintenance, but then nothing was ever raised and nothing needs a clear.
     fn say(&self, e: &mut Entry, said: Said, out: &mut Vec<Emitted>) {
-        if e.held {
+        if e.held != Held::No {
             return;
         }
         let time = said.time.max(e.newest_signal);

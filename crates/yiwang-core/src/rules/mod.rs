@@ -42,6 +42,7 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::ids::Id;
+use crate::maintenance::Span;
 use crate::record::{AlarmSeverity, Millis};
 use crate::thing::{Flap, Hold, MissingPolicy};
 use model::PropertyModel;
@@ -136,6 +137,8 @@ pub struct Context<'a> {
     pub late_after: Millis,
     /// Maintenance or commissioning: states run, raises are held back.
     pub held: bool,
+    /// In these times, joined, the same.
+    pub windows: &'a [Span],
 }
 
 impl RuleSet {

@@ -8,6 +8,7 @@ use super::model::{AttributeModel, Model, PropertyKind};
 use super::reference::{Reference, Said};
 use super::tests::{DAY, Hub, MINUTE, VERSION, compiled, condition_at, plain, property};
 use super::*;
+use crate::maintenance::{Span, joined};
 use crate::route::bytes::Reader;
 use crate::sample::{Flags, PropertyRef, Quality, Sampled, Value};
 use crate::thing::{AlarmSpec, Expression, LatePolicy, SeverityStep};
@@ -110,8 +111,12 @@ enum Input {
     },
     /// Time passes by so many seconds, then a tick.
     Tick(i64),
-    /// Maintenance begins, or ends so many seconds later.
-    Maintenance(Option<i64>),
+    /// So many seconds later another configuration: maintenance, and windows in half minutes from the newest sample.
+    Configuration {
+        seconds: i64,
+        maintenance: bool,
+        windows: Vec<(i64, i64)>,
+    },
     Restart,
 }
 
@@ -121,7 +126,10 @@ fn input() -> impl Strategy<Value = Input> {
         6 => (-4..10_i64, 0..60_i64, set)
             .prop_map(|(ahead, delay, (a, b, m))| Input::Sample { ahead, delay, a, b, m }),
         3 => (1..400_i64).prop_map(Input::Tick),
-        1 => prop::option::of(0..100_i64).prop_map(Input::Maintenance),
+        1 => (0..100_i64, prop::bool::weighted(0.3), prop::collection::vec((-8..20_i64, 1..12_i64), 0..4))
+            .prop_map(|(seconds, maintenance, windows)| {
+                Input::Configuration { seconds, maintenance, windows }
+            }),
         1 => Just(Input::Restart),
     ]
 }
@@ -186,14 +194,22 @@ proptest! {
                     prop_assert!(hub.out.len() == before || due.is_some_and(|due| due <= now));
                     slow.tick(now, 0);
                 }
-                Input::Maintenance(None) => (hub.held, slow.maintenance) = (true, true),
-                Input::Maintenance(Some(seconds)) => {
+                Input::Configuration { seconds, maintenance, windows } => {
                     now += seconds * 1000;
-                    hub.held = false;
+                    (hub.held, slow.maintenance) = (maintenance, maintenance);
+                    slow.windows = windows.into_iter()
+                        .map(|(from, long)| (newest + from * 30_000, newest + (from + long) * 30_000))
+                        .collect();
+                    let spans = slow.windows.iter().map(|(from, to)| Span { from: *from, to: *to });
+                    hub.windows = joined(spans.collect());
                     hub.run(|state, cx, out| state.release(cx, now, out));
-                    slow.end_maintenance(now);
+                    slow.reconfigure(now);
                 }
-                Input::Restart => hub.restart(),
+                // The same configuration: nothing is said, now or later, that would not have been.
+                Input::Restart => {
+                    hub.restart();
+                    hub.run(|state, cx, out| state.release(cx, now, out));
+                }
             }
             for rule in 0..texts.len() {
                 prop_assert_eq!(hub.letter(rule), slow.phase(rule));

@@ -3,12 +3,15 @@
 //! It walks condition trees over the whole history of a device and keeps full state for every rule; it shares with the
 //! compiled path only the parser and the rule texts.
 
+mod maintenance;
+
 use std::collections::BTreeMap;
 
 use super::expr::{Expr, parse};
 use super::model::Model;
 use crate::record::{AlarmSeverity, Millis, SignalKind};
 use crate::thing::{AlarmSpec, Hold, LatePolicy, MissingPolicy};
+use maintenance::Held;
 
 /// Kind, time, since, severity, cause, whether a timer gave birth and at which edge; by rule.
 pub(super) type Said =
@@ -26,8 +29,8 @@ struct One {
     state: State,
     stale: bool,
     flapping: bool,
-    /// Raised in maintenance, and nobody was told.
-    held: bool,
+    /// Why nobody was told of the raise.
+    held: Held,
     /// When what raised it happened: the sample, or the start of its hold.
     cause: Millis,
     severity: AlarmSeverity,
@@ -58,6 +61,8 @@ pub(super) struct Reference {
     pub(super) hours: Vec<(Millis, Millis)>,
     /// Whether people work on the device.
     pub(super) maintenance: bool,
+    /// When they do, overlapping or not.
+    pub(super) windows: Vec<(Millis, Millis)>,
     lag: Millis,
     pub(super) attrs: BTreeMap<String, f64>,
     pub(super) said: Vec<Said>,
@@ -69,7 +74,7 @@ impl Reference {
             state: State::Normal,
             stale: false,
             flapping: false,
-            held: false,
+            held: Held::No,
             cause: Millis::MIN,
             severity: AlarmSeverity::Info,
             newest_signal: Millis::MIN,
@@ -91,6 +96,7 @@ impl Reference {
             received: Vec::new(),
             hours: Vec::new(),
             maintenance: false,
+            windows: Vec::new(),
             lag: 0,
             attrs: attrs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
             said: Vec::new(),
@@ -130,7 +136,7 @@ impl Reference {
 
     fn say(&mut self, rule: usize, kind: SignalKind, t: Millis, cause: &'static str, timer: bool) {
         let one = &mut self.all[rule];
-        if one.held || (self.maintenance && kind == SignalKind::Remind) {
+        if one.held != Held::No {
             return;
         }
         one.newest_signal = one.newest_signal.max(t);
@@ -152,7 +158,7 @@ impl Reference {
         one.state = State::Normal;
         one.stale = false;
         one.flapping = false;
-        one.held = false;
+        one.held = Held::No;
         one.proof.clear();
         one.steps.fill(None);
         one.remind = None;
@@ -171,9 +177,9 @@ impl Reference {
         let flap = self.rules[rule].flap;
         let absent = self.absent(rule).is_some();
         let remind = self.rules[rule].remind;
-        let newest = self.newest();
+        let (newest, held) = (self.newest(), self.held(t));
         let one = &mut self.all[rule];
-        one.held = self.maintenance;
+        one.held = held;
         one.cause = match one.state {
             State::Pending(p) if timer => p,
             _ if absent => newest,
@@ -245,6 +251,9 @@ impl Reference {
             if let Some(due) = one.remind {
                 all.push((due, rule, 6));
             }
+            if let (Held::Window(t), false) = (one.held, self.maintenance) {
+                all.push((self.window_end(t).unwrap(), rule, 7));
+            }
         }
         all
     }
@@ -277,10 +286,12 @@ impl Reference {
                     }
                     self.settle(rule, t, true);
                 }
+                7 => self.release(rule, t),
                 _ => {
                     let every = self.rules[rule].remind.unwrap();
                     self.all[rule].remind = Some(t + every);
-                    if self.all[rule].state == State::Firing {
+                    let silent = self.held(t) != Held::No;
+                    if self.all[rule].state == State::Firing && !silent {
                         self.say(rule, SignalKind::Remind, t, "", true);
                     }
                 }
@@ -450,9 +461,13 @@ impl Reference {
             let when = self.rules[rule].when.text.clone();
             if self.is_open(rule, t) && self.ask(&when, rule, t) == Some(true) {
                 self.all[rule].since = t;
-                self.all[rule].held = self.maintenance;
                 self.latch(rule, t);
-                self.say(rule, SignalKind::Raise, t, "LATE", false);
+                let (held, at) = match self.window_end(t).filter(|_| !self.maintenance) {
+                    Some(end) if end <= newest => (Held::No, end),
+                    _ => (self.held(t), t),
+                };
+                self.all[rule].held = held;
+                self.say(rule, SignalKind::Raise, at, "LATE", false);
                 self.clear(rule, newest, "LATE", false);
             }
             (self.history, self.received) = (history, received);
@@ -470,27 +485,6 @@ impl Reference {
             if self.all[rule].state == State::Normal && now >= due {
                 let edge = self.newest() + ms;
                 self.raise(rule, edge, edge, true);
-            }
-        }
-    }
-
-    pub(super) fn end_maintenance(&mut self, now: Millis) {
-        self.maintenance = false;
-        let t = self.newest().max(now - self.lag);
-        for rule in 0..self.rules.len() {
-            let one = &mut self.all[rule];
-            if !std::mem::take(&mut one.held) {
-                continue;
-            }
-            one.newest_signal = one.newest_signal.max(t);
-            let said = (one.newest_signal, one.since, one.severity);
-            let (kind, edge) = (SignalKind::Raise, Some(one.cause));
-            self.said.push((rule, kind, said.0, said.1, said.2, "", edge));
-            while let (Some(due), Some(every)) = (one.remind, self.rules[rule].remind) {
-                if due > t {
-                    break;
-                }
-                one.remind = Some(due + every);
             }
         }
     }

@@ -7,7 +7,7 @@
 use super::memory::{Memory, Slot};
 use super::model::PropertyModel;
 use super::program::WindowSpan;
-use super::state::{DeviceRules, Edge, Entry, Mark, Phase, StepState};
+use super::state::{DeviceRules, Edge, Entry, Held, Mark, Phase, StepState};
 use super::window::Window;
 use super::{Context, RuleSet};
 use crate::ids::Id;
@@ -179,7 +179,7 @@ impl DeviceRules {
 
     fn ended(&self, entry: &Entry, legend: &Legend) -> Option<Removed> {
         let (rule, _, category) = legend.rules.get(usize::from(entry.rule))?;
-        (entry.raised() && !entry.held).then(|| Removed {
+        (entry.raised() && entry.held == Held::No).then(|| Removed {
             rule: rule.clone(),
             category: category.clone(),
             severity: entry.severity,
@@ -229,8 +229,12 @@ fn encode_entry(to: &mut Writer, e: &Entry) {
         Phase::Firing => 2,
         Phase::Clearing => 3,
     });
-    let bits = [e.stale, e.flapping, e.held, e.holds];
+    let windowed = if let Held::Window(t) = e.held { Some(t) } else { None };
+    let bits = [e.stale, e.flapping, e.held != Held::No, e.holds, windowed.is_some()];
     to.byte(bits.iter().zip(0..).fold(0, |byte, (bit, place)| byte | u8::from(*bit) << place));
+    if let Some(t) = windowed {
+        to.int(t);
+    }
     to.byte(AlarmSeverity::ALL.iter().position(|s| *s == e.severity).unwrap_or(0) as u8);
     for one in [e.start, e.seen, e.last_true, e.raised_by] {
         mark(to, one);
@@ -276,12 +280,17 @@ fn decode_entry(from: &mut Reader<'_>, version: u8) -> Result<Entry, Damaged> {
         _ => return Err(Damaged("unknown phase")),
     };
     let bits = from.byte()?;
+    let held = match bits & (4 | 16) {
+        0 => Held::No,
+        4 => Held::Lifecycle,
+        _ => Held::Window(from.int()?),
+    };
     let severity = AlarmSeverity::ALL.get(usize::from(from.byte()?));
     let severity = *severity.ok_or(Damaged("unknown severity"))?;
     let mut entry = Entry::new(rule, 0, severity);
     entry.phase = phase;
     (entry.stale, entry.flapping) = (bits & 1 != 0, bits & 2 != 0);
-    (entry.held, entry.holds) = (bits & 4 != 0, bits & 8 != 0);
+    (entry.held, entry.holds) = (held, bits & 8 != 0);
     entry.start = read_mark(from)?;
     entry.seen = read_mark(from)?;
     entry.last_true = read_mark(from)?;

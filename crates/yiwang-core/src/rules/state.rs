@@ -140,8 +140,8 @@ pub(super) struct Entry {
     /// Silence was noticed since the newest sample.
     pub stale: bool,
     pub flapping: bool,
-    /// Raised while the device was in maintenance: nobody was told.
-    pub held: bool,
+    /// Whether anybody was told of the alarm that stands.
+    pub held: Held,
     /// With a schedule: `when` was true at the newest sample, the calendar aside.
     pub holds: bool,
     /// With a schedule: the newest sample or edge of the calendar that was judged.
@@ -171,6 +171,17 @@ pub(super) struct Entry {
     pub raised_by: Mark,
 }
 
+/// Why nobody was told of a raise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It was told.
+    No,
+    /// Because of where the device is in its life, until a configuration changes that.
+    Lifecycle,
+    /// Because of the window of maintenance that this instant lies in, until it ends.
+    Window(Millis),
+}
+
 /// State of one severity step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StepState {
@@ -187,7 +198,7 @@ impl Entry {
             phase: Phase::Normal,
             stale: false,
             flapping: false,
-            held: false,
+            held: Held::No,
             holds: false,
             judged: Millis::MIN,
             severity: base,
@@ -221,7 +232,7 @@ impl Entry {
         self.phase = Phase::Normal;
         self.stale = false;
         self.flapping = false;
-        self.held = false;
+        self.held = Held::No;
         self.samples = 0;
         self.trues.clear();
         self.steps.fill(StepState::Off);
@@ -308,7 +319,7 @@ impl DeviceRules {
 
     /// Numbers of the rules whose alarm stands and was told.
     pub(crate) fn raised(&self) -> impl Iterator<Item = usize> {
-        let told = self.entries.iter().filter(|entry| entry.raised() && !entry.held);
+        let told = self.entries.iter().filter(|entry| entry.raised() && entry.held == Held::No);
         told.map(|entry| usize::from(entry.rule))
     }
 }

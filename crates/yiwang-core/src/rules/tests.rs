@@ -141,6 +141,7 @@ pub(super) struct Hub {
     pub(super) state: DeviceRules,
     listening_since: Millis,
     pub(super) held: bool,
+    pub(super) windows: Vec<Span>,
     pub(super) out: Vec<Emitted>,
     ids: Vec<String>,
 }
@@ -149,8 +150,8 @@ impl Hub {
     pub(super) fn new(rules: RuleSet, dn: &str) -> Self {
         let device = format!("{}/{dn}", rules.product);
         let state = DeviceRules::new(&rules);
-        let (out, ids) = (Vec::new(), Vec::new());
-        Self { rules, device, state, listening_since: 0, held: false, out, ids }
+        let (windows, out, ids) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rules, device, state, listening_since: 0, held: false, windows, out, ids }
     }
 
     pub(super) fn run<R>(
@@ -164,6 +165,7 @@ impl Hub {
             clock_skew: 10 * MINUTE,
             late_after: 24 * 60 * MINUTE,
             held: self.held,
+            windows: &self.windows,
         };
         step(&mut self.state, &cx, &mut self.out);
     }

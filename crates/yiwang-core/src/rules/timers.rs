@@ -1,13 +1,14 @@
 //! Timers of one device: what is due when, in device time, and what ticks make of it.
 //!
-//! Equal timers of a rule run in the order edge of its calendar, lapse, hold, clear, quiet, step-down, remind; equal timers of several rules
-//! in the order of the file. Ticks see the device's clock as their own time less its lag and a grace, so a sample on its
+//! Equal timers of a rule run in the order edge of its calendar, lapse, hold, clear, quiet, step-down, remind, release; equal timers
+//! of several rules in the order of the file. Ticks see the device's clock as their own time less its lag and a grace, so a sample on its
 //! way is not overtaken.
 
 use super::machine::{Moment, clear_hold};
-use super::state::{Cause, DeviceRules, Emitted, Entry, Mark, Phase, StepState, insert};
+use super::state::{Cause, DeviceRules, Emitted, Entry, Held, Mark, Phase, StepState, insert};
 use super::{Condition, Context, GRACE_MS, Rule};
 use crate::ids;
+use crate::maintenance::end_of;
 use crate::record::Millis;
 use crate::thing::{Hold, MissingPolicy};
 
@@ -22,6 +23,8 @@ enum Timer {
     Quiet,
     StepDown,
     Remind,
+    /// A window of maintenance ends: what still stands after all that happens at that instant is raised.
+    Release,
 }
 
 /// The earliest timer of an entry.
@@ -53,7 +56,11 @@ fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)>
     });
     let falling = falling.min().map(|t| (t.saturating_add(rule.clear_hold), Timer::StepDown));
     let remind = e.remind.filter(|_| e.raised()).map(|(due, _)| (due, Timer::Remind));
-    [edge, lapse, hold, clear, quiet, falling, remind].into_iter().flatten().min()
+    let release = match e.held {
+        Held::Window(t) if !cx.held => end_of(cx.windows, t).map(|end| (end, Timer::Release)),
+        _ => None,
+    };
+    [edge, lapse, hold, clear, quiet, falling, remind, release].into_iter().flatten().min()
 }
 
 impl DeviceRules {
@@ -136,16 +143,24 @@ impl DeviceRules {
         self.find_next(cx);
     }
 
-    /// The end of maintenance or commissioning: what stands and was held is raised, at `now` by the device's clock.
+    /// Another configuration: what was held and is held no more is raised, at `now` by the device's clock. What waits for
+    /// the end of a window that is still there goes on waiting; the same configuration changes nothing.
     pub fn release(&mut self, cx: &Context<'_>, now: Millis, out: &mut Vec<Emitted>) {
-        if cx.held {
-            return;
-        }
         let t = self.newest.t.max(now.saturating_sub(self.lag));
         for entry in &mut self.entries {
             let Some(rule) = cx.rules.rules.get(usize::from(entry.rule)) else { continue };
-            Moment { cx, rule, memory: &self.memory, t }.release(entry, out);
+            match entry.held {
+                Held::No => continue,
+                Held::Window(at) if !cx.held && end_of(cx.windows, at).is_some() => continue,
+                Held::Window(_) | Held::Lifecycle => {}
+            }
+            let moment = Moment { cx, rule, memory: &self.memory, t };
+            match moment.held() {
+                Held::No => moment.release(entry, out),
+                held => entry.held = held,
+            }
         }
+        self.find_next(cx);
     }
 
     /// The earliest tick that can move a timer other than an absence.
@@ -221,6 +236,7 @@ impl Moment<'_> {
                     self.remind(e, t, mark.born(t), out);
                 }
             }
+            Timer::Release => self.release(e, out),
         }
     }
 

@@ -66,6 +66,7 @@ fn said(product: &Product, rules: &RuleSet, vector: &RuleVector) -> Vec<Emitted>
         clock_skew: product.time.clock_skew,
         late_after: product.time.late_after,
         held: false,
+        windows: &vector.windows,
     };
     let (mut device, mut out) = (DeviceRules::new(rules), Vec::new());
     let mut listening = Millis::MIN;

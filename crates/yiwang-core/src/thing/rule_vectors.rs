@@ -6,6 +6,7 @@
 //!     name: a spike is no alarm             # for people
 //!     attributes: {warnLevel: 3.4}          # of the device, where they differ from the defaults
 //!     delay: 2s                             # from the device to us, unless a step says another; none without it
+//!     maintenance: [{from: "10:00", to: "11:00"}]         # windows in which raises are held
 //!     steps:
 //!       - {at: "09:50", values: {level: 3.52}}               # a sample at this device time
 //!       - {at: "09:40", delay: 20m, values: {level: 3.1}}    # a late one
@@ -23,6 +24,7 @@
 
 use super::node::{Data, Node, Report, Section, number};
 use super::{DataType, Product};
+use crate::maintenance::{Span, joined};
 use crate::record::{AlarmSeverity, Millis, SignalKind};
 use crate::sample::Value;
 
@@ -42,6 +44,8 @@ pub struct RuleVector {
     pub line: u32,
     /// Attributes of the device that differ from the defaults: index and value.
     pub attributes: Vec<(u16, f64)>,
+    /// When people work on the device, joined.
+    pub windows: Vec<Span>,
     /// What happens, in order.
     pub steps: Vec<RuleStep>,
     /// What must be said.
@@ -117,6 +121,10 @@ impl Reading<'_, '_> {
         let name = section.read(self.report, "name", "text", Node::scalar).unwrap_or_default();
         let delay = section.duration(self.report, "delay").unwrap_or(0);
         let attributes = self.attributes(&mut section);
+        let path = section.at("maintenance[]");
+        let nodes = section.list(self.report, "maintenance");
+        let windows = nodes.iter().filter_map(|node| self.window(node, &path)).collect();
+        let windows = joined(windows);
         section.require(self.report, "steps");
         let path = section.at("steps[]");
         let nodes = section.list(self.report, "steps");
@@ -130,7 +138,22 @@ impl Reading<'_, '_> {
         let nodes = section.list(self.report, "signals");
         let signals = nodes.iter().filter_map(|node| self.signal(node, &path)).collect();
         section.finish(self.report);
-        RuleVector { rule: rule.into(), name, line: test.line, attributes, steps, signals }
+        let (rule, line) = (rule.into(), test.line);
+        RuleVector { rule, name, line, attributes, windows, steps, signals }
+    }
+
+    fn window(&mut self, node: &Node, path: &str) -> Option<Span> {
+        let mut section = Section::open(self.report, node, path);
+        section.require(self.report, "from");
+        section.require(self.report, "to");
+        let (from, to) = (self.time(&mut section, "from"), self.time(&mut section, "to"));
+        section.finish(self.report);
+        let span = Span { from: from?, to: to? };
+        if span.to <= span.from {
+            let message = format!("{path} ends before it begins");
+            self.report.error("BAD_VALUE", node.line, message, "let `to` come after `from`");
+        }
+        Some(span)
     }
 
     fn attributes(&mut self, vector: &mut Section<'_>) -> Vec<(u16, f64)> {

@@ -86,6 +86,8 @@ pub struct RuleTrace {
     pub before: Option<Standing>,
     /// Where it stood after.
     pub after: Standing,
+    /// Names of the windows of maintenance that its raise waits for then.
+    pub held_by: Vec<Arc<str>>,
 }
 
 /// Tells the life of a message; `None` if nothing that is kept has this id. `current` is used where the configuration of

@@ -276,6 +276,10 @@ fn compared(
     let read: HashSet<&str> =
         of_device.flat_map(|output| &output.properties).map(String::as_str).collect();
     let mut before = before.map(Vec::into_iter);
+    let held_by = |after: &Standing| {
+        let at = |t| registry.windows.at(known.windows, t).map(|window| window.name.clone());
+        after.held_at.map_or_else(Vec::new, |t| at(t).collect())
+    };
     let rule = |after: Standing| {
         let before = before.as_mut().and_then(Iterator::next);
         let reads = after.reads.iter().any(|of| read.contains(of.identifier.as_str()));
@@ -287,6 +291,7 @@ fn compared(
             when: spec.map_or_else(String::new, |alarm| alarm.when.text.clone()),
             looked: reads || timed || changed,
             before,
+            held_by: held_by(&after),
             after,
         }
     };

@@ -179,6 +179,9 @@ impl Text {
                 moved += says;
             }
         }
+        for name in rule["held_by"].as_array().into_iter().flatten() {
+            moved += &format!(" `{}`", text(name));
+        }
         if after["phase"] == "PENDING" && after["proofs"] != 0 {
             moved += &format!(", {} true samples so far", after["proofs"]);
         }
