@@ -1,10 +1,12 @@
 //! Native MQTT topics `iot/v1/{pk}/{dn}/…`: reading them, and who may publish and subscribe what.
 //!
 //! Invariant: the identity in a topic equals the session's byte for byte, and no filter that is accepted can match a
-//! topic outside the subscriber's own `down/`. This module refuses whatever it does not know; it maps no dialects.
+//! topic outside the subscriber's own `down/`, or outside what its Sparkplug edge node is told. This module refuses
+//! whatever it does not know; it maps no dialects.
 
 use std::fmt;
 
+use crate::codec::sparkplug;
 use crate::record::BodyKind;
 
 /// What every native topic begins with.
@@ -90,6 +92,8 @@ pub struct Identity {
     up: String,
     product_bytes: usize,
     name_bytes: usize,
+    /// `{group}.{edge}` of a device that may speak Sparkplug.
+    node: Option<Box<str>>,
 }
 
 impl Identity {
@@ -99,7 +103,15 @@ impl Identity {
             return Err(Refusal::BadCharacter);
         }
         let up = format!("{ROOT}{product}/{name}/up/");
-        Ok(Self { up, product_bytes: product.len(), name_bytes: name.len() })
+        Ok(Self { up, product_bytes: product.len(), name_bytes: name.len(), node: None })
+    }
+
+    /// The same device as the Sparkplug edge node of this name, `{group}.{edge}`; of no node if the name is no part of a
+    /// topic, so that it can be no wildcard.
+    #[must_use]
+    pub fn as_node(self, name: &str) -> Self {
+        let plain = !name.contains(['+', '#', '/', '\0']);
+        Self { node: plain.then(|| name.into()), ..self }
     }
 
     /// Reads an MQTT client id `{pk}.{dn}`, split at the first dot.
@@ -120,18 +132,30 @@ impl Identity {
         &self.up[ROOT.len()..ROOT.len() + self.product_bytes]
     }
 
-    /// What the device may publish to: its own `up/` and a path that we know.
+    /// What the device may publish to: its own `up/` and a path that we know, and what its edge node tells.
     pub fn publish<'t>(&self, topic: &'t str) -> Result<Up<'t>, Refusal> {
         match topic.strip_prefix(self.up.as_str()) {
             Some(path) if topic.len() <= BYTES_MAX => up_path(path),
             Some(_) => Err(Refusal::TooLong),
-            None => Err(foreign(topic)),
+            None => match &self.node {
+                Some(node) if topic.starts_with(sparkplug::ROOT) => node_up(node, topic),
+                _ => Err(foreign(topic)),
+            },
         }
     }
 
-    /// Whether the device may subscribe to a filter: any valid one inside its own `down/`.
+    /// Whether the device may subscribe to a filter: any valid one inside its own `down/`, and what its edge node is told.
     pub fn subscribe(&self, filter: &str) -> Result<(), Refusal> {
         check_size(filter)?;
+        if let Some(node) = &self.node
+            && let Some(below) = filter.strip_prefix(sparkplug::ROOT)
+        {
+            return if is_filter(filter) {
+                node_down(node, below)
+            } else {
+                Err(Refusal::BadCharacter)
+            };
+        }
         let own = self.up.strip_suffix("up/").expect("an identity ends with up/");
         let Some(below) = filter.strip_prefix(own) else {
             return Err(match filter.strip_prefix(ROOT) {
@@ -233,6 +257,34 @@ pub(crate) fn up_path(path: &str) -> Result<Up<'_>, Refusal> {
         },
     };
     Ok(Up { kind, path })
+}
+
+/// Understands what an edge node publishes: births, data and deaths of itself and of its devices.
+fn node_up<'t>(node: &str, topic: &'t str) -> Result<Up<'t>, Refusal> {
+    check_size(topic)?;
+    match sparkplug::Topic::parse(topic) {
+        Some(told) if !told.is_node(node) => Err(Refusal::ForeignIdentity),
+        Some(told) if !told.kind.is_command() => Ok(Up { kind: BodyKind::Raw, path: topic }),
+        // Commands and STATE are for hosts to send.
+        _ => Err(Refusal::NotAllowed),
+    }
+}
+
+/// Whether an edge node is told what this filter matches: commands to itself and its devices, and hosts' STATE.
+fn node_down(node: &str, below: &str) -> Result<(), Refusal> {
+    let mut levels = below.split('/');
+    let [group, kind, edge, device, beyond] = [(); 5].map(|()| levels.next());
+    let own = || {
+        let rest = node.strip_prefix(group?)?.strip_prefix('.')?;
+        Some(Some(rest) == edge)
+    };
+    match (group, kind, device, beyond) {
+        (Some("STATE"), Some(_), None, None) if edge.is_none() => Ok(()),
+        (_, Some("NCMD"), None | Some("#"), None) | (_, Some("DCMD"), Some(_), None) => {
+            if own() == Some(true) { Ok(()) } else { Err(Refusal::ForeignIdentity) }
+        }
+        _ => Err(Refusal::NotAllowed),
+    }
 }
 
 /// Why a topic or filter that does not begin with the own prefix is refused; for counters and audit only.

@@ -105,6 +105,37 @@ fn filter_matching() {
     }
 }
 
+fn node() -> Identity {
+    Identity::new("p", "d").unwrap().as_node("g.e")
+}
+
+#[test]
+fn an_edge_node_publishes_its_own_and_is_told_its_own() {
+    for kind in ["NBIRTH/e", "NDATA/e", "NDEATH/e", "DBIRTH/e/d1", "DDATA/e/d1", "DDEATH/e/d1"] {
+        let topic = format!("spBv1.0/g/{kind}");
+        assert_eq!(node().publish(&topic), Ok(Up { kind: BodyKind::Raw, path: &topic }));
+        assert_eq!(radar().publish(&topic), Err(Refusal::NotNative), "no dialect, no topic");
+        let foreign = topic.replace("/e", "/f");
+        assert_eq!(node().publish(&foreign), Err(Refusal::ForeignIdentity));
+    }
+    for not_its in ["g/NCMD/e", "g/DCMD/e/d1", "STATE/host", "g/NBIRTH/e/d1", "g/NDATA/+", ""] {
+        let topic = format!("spBv1.0/{not_its}");
+        assert_eq!(node().publish(&topic), Err(Refusal::NotAllowed), "{topic}");
+    }
+    let long = format!("spBv1.0/g/DDATA/e/{}", "d".repeat(250));
+    assert_eq!(node().publish(&long), Err(Refusal::TooLong));
+    for told in ["g/NCMD/e", "g/NCMD/e/#", "g/DCMD/e/#", "g/DCMD/e/+", "STATE/h", "STATE/+"] {
+        let filter = format!("spBv1.0/{told}");
+        assert_eq!(node().subscribe(&filter), Ok(()), "{filter}");
+        assert_eq!(radar().subscribe(&filter), Err(Refusal::NotNative), "{filter}");
+    }
+    let wild = Identity::new("p", "d").unwrap().as_node("+.e");
+    assert_eq!(wild.subscribe("spBv1.0/+/NCMD/e"), Err(Refusal::NotNative), "no name of a node");
+    for foreign in ["#", "+/NCMD/e", "g/NCMD/#", "g/NCMD/+", "g/+/e", "g/NDATA/e", "g/DCMD/f/#"] {
+        assert!(node().subscribe(&format!("spBv1.0/{foreign}")).is_err(), "{foreign}");
+    }
+}
+
 /// MQTT matching, written down as the standard says it, level by level.
 fn naive_matches(filter: &[&str], topic: &[&str]) -> bool {
     match (filter.split_first(), topic.split_first()) {
@@ -131,7 +162,7 @@ fn naive_valid_filter(filter: &str) -> bool {
 fn word() -> impl Strategy<Value = String> {
     let words = [
         "iot", "v1", "p", "q", "d", "e", "up", "down", "property", "raw", "event", "set", "+", "#",
-        "$", "", "a#",
+        "$", "", "a#", "spBv1.0", "g", "NCMD", "DCMD", "NDATA", "DBIRTH", "STATE",
     ];
     proptest::sample::select(words.to_vec()).prop_map(str::to_owned)
 }
@@ -144,7 +175,14 @@ fn path() -> impl Strategy<Value = String> {
         levels.extend(tail);
         levels
     });
-    prop_oneof![free, near].prop_map(|levels| levels.join("/"))
+    let tail = proptest::collection::vec(word(), 0..4);
+    let node =
+        (proptest::sample::select(vec!["g", "STATE", "+"]), tail).prop_map(|(group, tail)| {
+            let mut levels: Vec<String> = ["spBv1.0", group].map(str::to_owned).to_vec();
+            levels.extend(tail);
+            levels
+        });
+    prop_oneof![free, near, node].prop_map(|levels| levels.join("/"))
 }
 
 proptest! {
@@ -195,9 +233,40 @@ proptest! {
     }
 
     #[test]
+    fn a_node_is_told_only_what_is_its_own(filter in path(), topic in path()) {
+        let levels: Vec<&str> = topic.split('/').collect();
+        let told = matches!(
+            levels.as_slice(),
+            ["spBv1.0", "g", "NCMD", "e", ..] | ["spBv1.0", "g", "DCMD", "e", ..] | ["spBv1.0", "STATE", ..]
+        );
+        let native = Identity::new("p", "d").unwrap();
+        if node().subscribe(&filter).is_ok() && matches(&filter, &topic) {
+            prop_assert!(told || native.subscribe(&filter).is_ok(), "{} matches {}", filter, topic);
+        }
+        if native.subscribe(&filter).is_ok() {
+            prop_assert!(node().subscribe(&filter).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_node_tells_only_what_is_its_own(topic in path()) {
+        let levels: Vec<&str> = topic.split('/').collect();
+        let plain = |name: &str| !name.is_empty() && !name.contains(['+', '#']);
+        let tells = match levels.as_slice() {
+            ["spBv1.0", "g", "NDATA", "e"] => true,
+            ["spBv1.0", "g", "DBIRTH", "e", device] => plain(device),
+            _ => false,
+        };
+        let native = Identity::new("p", "d").unwrap().publish(&topic);
+        prop_assert_eq!(node().publish(&topic).is_ok(), tells || native.is_ok());
+    }
+
+    #[test]
     fn any_text_is_judged(text in "\\PC{0,300}") {
         let own = Identity::new("p", "d").unwrap();
         let _ = (own.publish(&text), own.subscribe(&text), parse_up(&text), parse_device_key(&text));
         let _ = (Identity::from_client_id(&text), is_filter(&text));
+        let below = format!("spBv1.0/{text}");
+        let _ = (node().publish(&below), node().subscribe(&below));
     }
 }

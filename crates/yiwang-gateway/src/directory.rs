@@ -11,11 +11,15 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use yiwang_core::registry::{Registry, SecretHash};
 use yiwang_core::tenants::Tenants;
+use yiwang_core::thing::Product;
 
 use crate::admission::Share;
 
 /// What a packet may hold beside its payload: fixed header, topic, packet id and a few properties.
 const HEADER_BYTES_MAX: usize = 512;
+
+/// The dialect of products whose devices are edge nodes.
+const SPARKPLUG: &str = "sparkplugB";
 
 /// The key under which device secrets are sealed; the same for all processes of a site.
 #[derive(Clone)]
@@ -72,6 +76,8 @@ pub struct Entry {
     pub seal: Option<Seal>,
     /// Whether it may connect at all.
     pub admitted: bool,
+    /// The Sparkplug edge node `{group}.{edge}` that it is, where its product speaks that dialect.
+    pub node: Option<Box<str>>,
     /// What its product grants, where one does.
     pub quota: Option<Quota>,
     /// Whose it is, and its part of the way in.
@@ -158,6 +164,20 @@ impl Directory {
         self.entry(device).is_some_and(|entry| entry.admitted && entry.seal.as_ref() == seal)
     }
 
+    /// Key of the device that is this Sparkplug edge node, `{group}.{edge}`.
+    pub(crate) fn edge_node(&self, name: &str) -> Option<&str> {
+        match &self.devices {
+            Devices::Registry(Registered { registry, .. }) => {
+                registry.edge_node(name).map(|device| &*device.key)
+            }
+            Devices::Listed(devices) => {
+                let mut all = devices.iter();
+                let is_it = |entry: &Entry| entry.node.as_deref() == Some(name);
+                all.find(|(_, entry)| is_it(entry)).map(|(key, _)| &**key)
+            }
+        }
+    }
+
     fn entry(&self, device: &str) -> Option<Entry> {
         match &self.devices {
             Devices::Listed(devices) => devices.get(device).cloned(),
@@ -165,11 +185,13 @@ impl Directory {
                 let (_, device) = registry.device(device)?;
                 let tenant = registry.tenant(device);
                 let product = usize::from(device.product);
-                let quota = &registry.product_of(device).quota;
+                let Product { quota, access, .. } = &**registry.product_of(device);
+                let speaks = access.dialects.iter().any(|dialect| dialect == SPARKPLUG);
                 let payload_bytes_max = usize::try_from(quota.payload_max).unwrap_or(usize::MAX);
                 Some(Entry {
                     seal: device.secret.map(|hash| Seal(hash.0)),
                     admitted: device.lifecycle.is_active(),
+                    node: speaks.then(|| device.node_name().into()),
                     quota: Some(Quota {
                         messages_per_second: quota.rate,
                         burst: quota.burst,
@@ -195,7 +217,13 @@ mod tests {
         let pepper = Pepper::new(b"sixteen bytes ok").unwrap();
         let seal = Some(pepper.seal(b"s1"));
         let share = Share::plain("p");
-        let entry = |admitted, seal| Entry { seal, admitted, quota: None, share: share.clone() };
+        let entry = |admitted, seal| Entry {
+            seal,
+            admitted,
+            node: None,
+            quota: None,
+            share: share.clone(),
+        };
         let devices = [
             ("p/a".into(), entry(true, seal.clone())),
             ("p/off".into(), entry(false, seal.clone())),

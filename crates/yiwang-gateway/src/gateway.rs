@@ -130,6 +130,7 @@ impl Gateway {
             source: source(&config.name),
             intake: Arc::clone(&intake),
             stats: Arc::clone(&stats),
+            directory: Arc::clone(&deps.directory),
             config,
         });
         let subscribers = subscribers.collect();

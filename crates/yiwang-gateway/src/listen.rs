@@ -235,6 +235,7 @@ async fn connection(
         packet_bytes_max: admitted.packet_bytes_max,
         quota: admitted.quota,
         share: admitted.share,
+        will: admitted.will,
         identity: admitted.identity,
         peer: peer.to_string(),
         buffer,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rand::Rng;
 use rumqttc::{
     AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeReasonCode,
@@ -15,14 +16,16 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use yiwang_core::codec::sparkplug;
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::topic;
 use yiwang_log::Halt;
 
 use crate::admission::Share;
 use crate::config::RawSubscribe;
+use crate::directory::Directory;
 use crate::intake::Intake;
-use crate::ledger::Shed;
+use crate::ledger::{Refused, Shed};
 use crate::pipeline::{Pipeline, Step};
 use crate::record;
 use crate::source::{Source, SourceState};
@@ -47,6 +50,8 @@ pub(crate) struct Subscriber {
     pub(crate) config: RawSubscribe,
     pub(crate) intake: Arc<Intake>,
     pub(crate) stats: Arc<Stats>,
+    /// Who is which Sparkplug edge node.
+    pub(crate) directory: Arc<ArcSwap<Directory>>,
     pub(crate) source: Arc<Source>,
 }
 
@@ -177,19 +182,24 @@ impl Subscriber {
         let received_at = self.intake.now();
         let peer = format!("{}:{}", self.config.host, self.config.port);
         let mut batch = self.intake.writer.spare();
-        let mut group = Group { packet_ids: Vec::new(), records: inbox.len() as u64 };
-        let mut bytes = 0;
+        let mut group = Group::default();
+        let (mut bytes, mut refused) = (0, 0);
+        let (directory, mut name) = (self.directory.load(), String::new());
         for publish in inbox.drain(..) {
-            let (device, up) = match topic::parse_up(&publish.topic) {
-                Ok(native) => (native.device, native.up),
-                // No device is claimed: the router quarantines it, and nothing is lost meanwhile.
-                Err(_) => ("", topic::Up { kind: BodyKind::Other, path: &publish.topic }),
+            let claim = claim(&publish.topic, &directory, &mut name);
+            if publish.qos != QoS::AtMostOnce {
+                group.acks.push(Ack { packet_id: publish.pkid, stored: claim.is_some() });
+            }
+            let Some(Claim { device, kind, path }) = claim else {
+                refused += 1;
+                continue;
             };
+            group.records += 1;
             let raw = Raw {
                 device,
                 lane: Lane::Subscribe,
-                kind: up.kind,
-                path: up.path,
+                kind,
+                path,
                 listener: &self.config.name,
                 peer: &peer,
                 received_at,
@@ -197,25 +207,27 @@ impl Subscriber {
             };
             record::push(&mut batch, self.intake.raw, record::Key::of(device), &raw);
             bytes += publish.payload.len() as u64;
-            if publish.qos != QoS::AtMostOnce {
-                group.packet_ids.push(publish.pkid);
-            }
         }
         self.intake.ledger.update(Lane::Subscribe, |row| {
             row.received += group.records;
             row.received_bytes += bytes;
             row.in_flight += group.records;
+            row.refuse(Refused::NotAllowed, refused);
         });
-        pipeline.append(batch, group);
+        match group.records {
+            // They wait for the acknowledgements before them all the same.
+            0 => pipeline.pass(group),
+            _ => pipeline.append(batch, group),
+        }
     }
 
     fn acknowledge(&self, group: &Group, client: &AsyncClient) {
         let mut sent = 0;
-        for &packet_id in &group.packet_ids {
+        for ack in &group.acks {
             let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new());
-            publish.pkid = packet_id;
+            publish.pkid = ack.packet_id;
             // It fails only when the connection has ended; then the message comes again.
-            sent += u64::from(client.try_ack(&publish).is_ok());
+            sent += u64::from(client.try_ack(&publish).is_ok() && ack.stored);
         }
         self.intake.ledger.update(Lane::Subscribe, |row| {
             row.in_flight -= group.records;
@@ -225,11 +237,50 @@ impl Subscriber {
     }
 }
 
-/// The packet ids of one batch in arrival order, and how many records it has.
-#[derive(Debug)]
+/// The answers to one batch in arrival order, and how many records it has.
+#[derive(Debug, Default)]
 struct Group {
-    packet_ids: Vec<u16>,
+    acks: Vec<Ack>,
     records: u64,
+}
+
+/// The answer to one message of QoS 1.
+#[derive(Clone, Copy, Debug)]
+struct Ack {
+    packet_id: u16,
+    /// Whether it is a record; what hosts say to each other is none.
+    stored: bool,
+}
+
+/// Whose message it is, as its topic has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim<'a> {
+    /// Device key; what nobody has under that name ends in quarantine.
+    device: &'a str,
+    kind: BodyKind,
+    path: &'a str,
+}
+
+/// Reads a topic; `None` for what Sparkplug hosts send, which is no message of a device. `name` is memory for a name.
+fn claim<'a>(topic: &'a str, directory: &'a Directory, name: &'a mut String) -> Option<Claim<'a>> {
+    if let Ok(native) = topic::parse_up(topic) {
+        return Some(Claim { device: native.device, kind: native.up.kind, path: native.up.path });
+    }
+    // No device is claimed: the router quarantines it, and nothing is lost meanwhile.
+    let strange = Claim { device: "", kind: BodyKind::Other, path: topic };
+    if !topic.starts_with(sparkplug::ROOT) {
+        return Some(strange);
+    }
+    let told = match sparkplug::Topic::parse(topic) {
+        Some(told) if told.kind.is_command() => return None,
+        Some(told) if topic.len() <= topic::BYTES_MAX => told,
+        _ => return (!sparkplug::is_state(topic)).then_some(strange),
+    };
+    name.clear();
+    name.extend([told.group, ".", told.edge]);
+    // Births, data and deaths of a node and of its devices have one key, so they keep their order.
+    let device = directory.edge_node(name).unwrap_or(name);
+    Some(Claim { device, kind: BodyKind::Raw, path: topic })
 }
 
 /// The task that talks to the broker.

@@ -178,7 +178,8 @@ impl Codec {
 
 impl Product {
     /// Whether `up/raw` carries the messages of Sparkplug edge nodes.
-    pub(crate) fn is_sparkplug(&self) -> bool {
+    #[must_use]
+    pub fn is_sparkplug(&self) -> bool {
         matches!(self.codec.program, Program::Sparkplug(_))
     }
 

@@ -73,6 +73,12 @@ impl Device {
         self.extra.as_ref()?.alias.as_deref()
     }
 
+    /// Name under which Sparkplug knows it, `{group}.{edge}`: its alias, else its device name.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        self.alias().unwrap_or_else(|| self.name_on_wire())
+    }
+
     /// Device key of its gateway device.
     #[must_use]
     pub fn gateway(&self) -> Option<&str> {
@@ -240,6 +246,19 @@ impl Registry {
         let same = |number: &u32| self.devices[*number as usize].alias() == Some(alias);
         let number = *self.aliases.find(hash, same)?;
         Some((DeviceNo(number), &self.devices[number as usize]))
+    }
+
+    /// The edge node with this name `{group}.{edge}`, of a product that speaks Sparkplug.
+    #[must_use]
+    pub fn edge_node(&self, name: &str) -> Option<&Device> {
+        let speaks = |device: &&Device| self.product_of(device).is_sparkplug();
+        let aliased = self.device_by_alias(name).map(|(_, device)| device);
+        aliased.filter(speaks).or_else(|| {
+            let products = self.products.iter().filter(|product| product.is_sparkplug());
+            let mut named = products
+                .filter_map(|product| Some(self.device(&[&product.key, "/", name].concat())?.1));
+            named.find(|device| device.alias().is_none())
+        })
     }
 
     /// The calendars that rules may name.

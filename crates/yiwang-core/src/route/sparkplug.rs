@@ -12,7 +12,6 @@ use crate::codec::sparkplug::{MessageType, Payload, Refused, Session, Standing, 
 use crate::codec::{Fault, MessageId};
 use crate::ids::{self, Id};
 use crate::record::{QuarantineReason, Raw};
-use crate::registry::Device;
 
 impl PartitionState {
     /// Routes a message of an edge node.
@@ -30,7 +29,7 @@ impl PartitionState {
             let detail = "path: expected a Sparkplug topic of an edge node, found another";
             return quarantine(&about, QuarantineReason::Codec, detail, sink);
         };
-        if !topic.is_node(node_name(routed.device)) {
+        if !topic.is_node(routed.device.node_name()) {
             let detail = format!("topic names edge node {}.{}", topic.group, topic.edge);
             return quarantine(&about, QuarantineReason::IdentityMismatch, &detail, sink);
         }
@@ -127,11 +126,6 @@ impl PartitionState {
     fn session(&mut self, at: usize) -> Option<&mut Session> {
         Some(self.devices.get_mut(at)?.session.get_or_insert_default())
     }
-}
-
-/// The name under which an edge node is known: its alias, else its device name.
-fn node_name(device: &Device) -> &str {
-    device.alias().unwrap_or_else(|| device.name_on_wire())
 }
 
 /// The device that a message of this node speaks of: the node itself, or the one with the alias `{group}.{edge}/{device}`.

@@ -21,6 +21,15 @@ spb-1,child-2,310118001001,,g.e/d2
 const NODE: &str = "spb-1/g.e";
 const T: u64 = 1_795_363_200_000;
 
+#[test]
+fn a_node_is_found_by_its_name() {
+    let router = router();
+    let key = |name| Some(&*router.shared.registry().edge_node(name)?.key);
+    assert_eq!(key("g.e"), Some(NODE), "no alias: the device name");
+    assert_eq!(key("g.f"), None);
+    assert_eq!(key("child-1"), None, "it has an alias, and that is another");
+}
+
 fn router() -> Router {
     static SHARED: LazyLock<Arc<Shared>> = LazyLock::new(|| {
         let files = [("spb-1.thing.yaml", PRODUCT), ("devices.csv", DEVICES)];

@@ -11,6 +11,7 @@ use mqtt_protocol_core::mqtt::packet::{
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode as V5, ConnectReturnCode as V3, MqttError,
 };
+use yiwang_core::codec::sparkplug;
 use yiwang_core::topic::Identity;
 
 use super::publish::Version;
@@ -117,10 +118,12 @@ pub(crate) struct Connect {
     will: Option<Will>,
 }
 
+/// What is to be said if the connection breaks.
 #[derive(Clone, Debug)]
-struct Will {
-    topic: String,
+pub(crate) struct Will {
+    pub(crate) topic: String,
     qos: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A device that may connect.
@@ -131,6 +134,7 @@ pub(crate) struct Admitted {
     pub(crate) packet_bytes_max: usize,
     pub(crate) quota: Option<Quota>,
     pub(crate) share: Share,
+    pub(crate) will: Option<Will>,
 }
 
 /// Which version a CONNECT speaks, as far as it can be told.
@@ -176,9 +180,11 @@ fn read_v3(body: &[u8]) -> Result<Connect, MqttError> {
         password: packet.password().map(<[u8]>::to_vec),
         keep_alive_s: packet.keep_alive(),
         session_expiry_s: 0,
-        will: packet
-            .will_topic()
-            .map(|topic| Will { topic: topic.to_owned(), qos: packet.will_qos() as u8 }),
+        will: packet.will_topic().zip(packet.will_payload()).map(|(topic, payload)| Will {
+            topic: topic.to_owned(),
+            qos: packet.will_qos() as u8,
+            payload: payload.to_vec(),
+        }),
     })
 }
 
@@ -196,9 +202,11 @@ fn read_v5(body: &[u8]) -> Result<Connect, MqttError> {
         password: packet.password().map(<[u8]>::to_vec),
         keep_alive_s: packet.keep_alive(),
         session_expiry_s: expiry.unwrap_or(0),
-        will: packet
-            .will_topic()
-            .map(|topic| Will { topic: topic.to_owned(), qos: packet.will_qos() as u8 }),
+        will: packet.will_topic().zip(packet.will_payload()).map(|(topic, payload)| Will {
+            topic: topic.to_owned(),
+            qos: packet.will_qos() as u8,
+            payload: payload.to_vec(),
+        }),
     })
 }
 
@@ -223,12 +231,16 @@ pub(crate) fn judge(
     if user != connect.client_id {
         return Err(ConnectRefused::Credentials);
     }
-    // The will is checked now and published once wills are stored.
-    if let Some(will) = &connect.will
-        && (will.qos > 1 || identity.publish(&will.topic).is_err())
-    {
+    let identity = match &entry.node {
+        Some(node) => identity.as_node(node),
+        None => identity,
+    };
+    let will = connect.will.as_ref();
+    if will.is_some_and(|will| will.qos > 1 || identity.publish(&will.topic).is_err()) {
         return Err(ConnectRefused::Will);
     }
+    // The death of an edge node; a native will is checked now and stored once there are rows of connections.
+    let will = will.filter(|will| will.topic.starts_with(sparkplug::ROOT)).cloned();
     let packet_bytes_max =
         entry.quota.map_or(listen.packet_bytes_max, |quota| quota.packet_bytes_max);
     Ok(Admitted {
@@ -236,6 +248,7 @@ pub(crate) fn judge(
         packet_bytes_max,
         quota: entry.quota,
         share: entry.share,
+        will,
         identity,
     })
 }

@@ -14,10 +14,11 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, timeout};
-use yiwang_core::record::Lane;
+use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::topic::Identity;
-use yiwang_log::Halt;
+use yiwang_log::{Batch, Halt};
 
+use super::connect::Will;
 use super::control::{self, Closed, Subscriptions};
 use super::limits::Bucket;
 use super::publish::Version;
@@ -26,6 +27,7 @@ use super::{Shared, linger};
 use crate::admission::Share;
 use crate::config::Qos0Policy;
 use crate::directory::Quota;
+use crate::ledger::Row;
 use crate::pipeline::{Pipeline, Step};
 
 /// The code of a PUBACK that says: stored.
@@ -42,6 +44,8 @@ pub(crate) struct Agreed {
     pub(crate) packet_bytes_max: usize,
     pub(crate) quota: Option<Quota>,
     pub(crate) share: Share,
+    /// The death of an edge node.
+    pub(crate) will: Option<Will>,
     pub(crate) silence_max: Duration,
     /// What came behind the CONNECT in the same read.
     pub(crate) buffer: BytesMut,
@@ -104,6 +108,7 @@ pub(crate) struct Connection {
     aliases: Vec<Box<str>>,
     subscriptions: Subscriptions,
     bucket: Option<Bucket>,
+    will: Option<Will>,
 
     timer: std::pin::Pin<Box<Sleep>>,
     heard: Instant,
@@ -147,6 +152,7 @@ impl Connection {
             aliases: Vec::new(),
             subscriptions: Subscriptions::default(),
             bucket,
+            will: agreed.will,
             timer: Box::pin(tokio::time::sleep_until(now + agreed.silence_max)),
             heard: now,
             waiting_since: None,
@@ -163,11 +169,18 @@ impl Connection {
         };
         self.out.extend(control::farewell(self.version, closed));
         let _ = self.flush().await;
-        let Self { shared, stream, lease, mut pipeline, .. } = self;
+        let mut will = self.will.take().filter(|_| closed != Closed::Disconnect);
+        let Self { shared, stream, lease, mut pipeline, identity, key_hash, peer, .. } = self;
         drop(lease);
         linger(stream, closed).await;
         // The device is gone; what it sent is on its way all the same and gets its place in the ledger.
-        while closed != Closed::Halt && !pipeline.idle() {
+        while closed != Closed::Halt && (will.is_some() || !pipeline.idle()) {
+            if !pipeline.busy()
+                && let Some(will) = will.take()
+            {
+                let (batch, group) = bequeath(&shared, &will, (&identity, key_hash, &peer));
+                pipeline.append(batch, group);
+            }
             match pipeline.next().await {
                 Ok(Step::Room) => {}
                 Ok(Step::Safe(group)) => settle(&shared, &group, 0),
@@ -332,6 +345,30 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// The record of a will, which is the newest of its device.
+fn bequeath(
+    shared: &Shared,
+    will: &Will,
+    (identity, key_hash, peer): (&Identity, u64, &str),
+) -> (Batch, Group) {
+    let mut batch = shared.intake.writer.spare();
+    let raw = Raw {
+        device: identity.device(),
+        lane: Lane::Listen,
+        kind: BodyKind::Raw,
+        path: &will.topic,
+        listener: &shared.listen.name,
+        peer,
+        received_at: shared.intake.now(),
+        payload: &will.payload,
+    };
+    shared.push(&mut batch, key_hash, &raw);
+    let record_bytes = will.payload.len();
+    let row = Row { received: 1, received_bytes: record_bytes as u64, ..Row::default() };
+    shared.count(&row, 1);
+    (batch, Group { records: 1, record_bytes, ..Group::default() })
 }
 
 /// Counts a group that is safe.

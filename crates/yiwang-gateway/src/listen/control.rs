@@ -187,8 +187,13 @@ pub(crate) fn handle(
         (kind::UNSUBSCRIBE, version) => unsubscribe(version, body, subscriptions, out),
         (kind::DISCONNECT, Version::V3) if body.is_empty() => Err(Closed::Disconnect),
         (kind::DISCONNECT, Version::V5) => {
-            let (_, consumed) = v5_0::Disconnect::parse(body)?;
-            Err(if consumed == body.len() { Closed::Disconnect } else { Closed::Malformed })
+            let (packet, consumed) = v5_0::Disconnect::parse(body)?;
+            Err(match packet.reason_code() {
+                _ if consumed != body.len() => Closed::Malformed,
+                // It asks for its will, as if its connection had broken.
+                Some(DisconnectReasonCode::DisconnectWithWillMessage) => Closed::Gone,
+                _ => Closed::Disconnect,
+            })
         }
         // A second CONNECT, acknowledgements of what we never sent, AUTH, and what only servers send.
         (1..=15, _) => Err(Closed::Protocol),

@@ -10,4 +10,5 @@ mod peers;
 mod pressure;
 mod registry;
 mod settings;
+mod sparkplug;
 mod subscribe;

@@ -19,7 +19,7 @@ const TURNS: usize = 60;
 fn shared(devices: impl Iterator<Item = (String, Share)>, pepper: Pepper) -> Directory {
     let entry = |(name, share): (String, Share)| {
         let seal = Some(seal(&format!("secret-{name}")));
-        (format!("p/{name}").into(), Entry { seal, admitted: true, quota: None, share })
+        (format!("p/{name}").into(), Entry { seal, admitted: true, node: None, quota: None, share })
     };
     Directory::listed(devices.map(entry), pepper)
 }

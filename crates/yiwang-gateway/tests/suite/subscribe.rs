@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::support::{self, Hub, topics};
 use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
 use yiwang_core::record::{BodyKind, Lane};
-use yiwang_gateway::{RawConfig, RawSubscribe, SourceState};
+use yiwang_gateway::{RawConfig, RawSubscribe, Refused, SourceState};
 use yiwang_log::{Log, MemoryConfig, Retention, TopicSpec};
 
 /// A Mosquitto of our own; ends with its value.
@@ -114,7 +114,7 @@ fn subscription(broker: &Broker) -> RawConfig {
         client_id: "yiwang-1".to_owned(),
         user: None,
         password: None,
-        filters: vec!["iot/v1/+/+/up/#".to_owned(), "other/#".to_owned()],
+        filters: ["iot/v1/+/+/up/#", "other/#", "spBv1.0/#"].map(str::to_owned).into(),
         qos: 1,
         keep_alive_s: 5,
         packet_bytes_max: 1024 * 1024,
@@ -173,6 +173,43 @@ async fn stores_what_a_broker_has() {
         handle.ledger().row(Lane::Subscribe).acknowledged == 301
     })
     .await;
+    hub.finish().await;
+}
+
+#[tokio::test]
+async fn messages_of_an_edge_node_are_those_of_its_device() {
+    let broker = Broker::start();
+    let mut hub = hub(&broker, memory()).await;
+    let topics = [
+        "spBv1.0/STATE/host",
+        "spBv1.0/g/NBIRTH/e",
+        "spBv1.0/g/DBIRTH/e/d1",
+        "spBv1.0/g/NCMD/e",
+        "spBv1.0/g/DDATA/e/d1",
+        "spBv1.0/g/NDEATH/e",
+        "spBv1.0/g/NDATA/f",
+        "spBv1.0/g/NDATA",
+        "spBv1.0/g/DCMD/e/d1",
+    ];
+    broker.publish(&topics.map(|topic| (topic.to_owned(), "x".to_owned()))).await;
+    let mut stored = hub.stored(6).await;
+    assert!(stored.iter().all(|raw| raw.lane == Lane::Subscribe));
+    let strange = stored.iter().position(|raw| raw.path == "spBv1.0/g/NDATA").unwrap();
+    let strange = stored.remove(strange);
+    assert_eq!((strange.device.as_str(), strange.kind), ("", BodyKind::Other));
+    assert!(stored.iter().all(|raw| raw.kind == BodyKind::Raw));
+    let of = |device: &str| {
+        let own = stored.iter().filter(|raw| raw.device == device);
+        own.map(|raw| raw.path.trim_start_matches("spBv1.0/g/")).collect::<Vec<_>>()
+    };
+    assert_eq!(of("p/a"), ["NBIRTH/e", "DBIRTH/e/d1", "DDATA/e/d1", "NDEATH/e"], "in order");
+    assert_eq!(of("g.f"), ["NDATA/f"], "nobody's, for the router to judge");
+    // What hosts say is taken off the broker and counted, and is no record.
+    let refused = |handle: &yiwang_gateway::Handle| {
+        let row = handle.ledger().row(Lane::Subscribe);
+        (row.refused[Refused::NotAllowed as usize], row.acknowledged) == (3, 6)
+    };
+    hub.until("all is acknowledged", refused).await;
     hub.finish().await;
 }
 

@@ -57,12 +57,13 @@ pub fn pepper() -> Pepper {
     Pepper::new(b"a pepper for tests").unwrap()
 }
 
-/// `p/a` and `p/b` with secrets `secret-a`, `secret-b`; `p/off` is disabled.
+/// `p/a` and `p/b` with secrets `secret-a`, `secret-b`; `p/off` is disabled; `p/a` is the edge node `g.e`.
 pub fn directory(devices: &[(&str, &str, bool)]) -> Directory {
     let entries = devices.iter().map(|(device, secret, admitted)| {
         let entry = Entry {
             seal: Some(seal(secret)),
             admitted: *admitted,
+            node: (*device == "p/a").then(|| "g.e".into()),
             quota: None,
             share: Share::plain("p"),
         };

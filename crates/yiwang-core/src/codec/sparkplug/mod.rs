@@ -14,7 +14,7 @@ mod topic;
 pub(crate) use map::Metrics;
 pub use payload::{Carried, Datatype, Metric, Payload, rebirth_request};
 pub use session::{Refused, Session, Standing};
-pub use topic::{HostState, MessageType, Topic, host_state};
+pub use topic::{HostState, MessageType, ROOT, Topic, host_state, is_state};
 
 /// The metric that numbers the connections of an edge node.
 pub(crate) const BD_SEQ: &str = "bdSeq";

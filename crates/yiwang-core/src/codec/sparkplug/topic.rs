@@ -4,7 +4,7 @@ use crate::codec::json::Cursor;
 use crate::record::Millis;
 
 /// What every topic begins with.
-const ROOT: &str = "spBv1.0/";
+pub const ROOT: &str = "spBv1.0/";
 
 /// The type of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,12 @@ impl MessageType {
         !matches!(self, Self::NodeDeath | Self::NodeCommand | Self::DeviceCommand)
     }
 
+    /// Whether a host sends it, not an edge node.
+    #[must_use]
+    pub const fn is_command(self) -> bool {
+        matches!(self, Self::NodeCommand | Self::DeviceCommand)
+    }
+
     const fn names_device(self) -> bool {
         matches!(
             self,
@@ -122,6 +128,13 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0))
 }
 
+/// Whether a topic is that of a host's state.
+#[must_use]
+pub fn is_state(topic: &str) -> bool {
+    let below = topic.strip_prefix(ROOT).and_then(|below| below.strip_prefix("STATE/"));
+    below.is_some_and(|host| is_name(host) && !host.contains('/'))
+}
+
 /// What a host says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostState {
@@ -135,7 +148,6 @@ pub struct HostState {
 #[must_use]
 pub fn host_state<'a>(topic: &'a str, payload: &[u8]) -> Option<(&'a str, HostState)> {
     let host = topic.strip_prefix(ROOT)?.strip_prefix("STATE/")?;
-    let single = is_name(host) && !host.contains('/');
     let mut cursor = Cursor::new(payload).ok()?;
     cursor.expect(b'{', "an object").ok()?;
     let (mut online, mut timestamp) = (None, None);
@@ -154,7 +166,7 @@ pub fn host_state<'a>(topic: &'a str, payload: &[u8]) -> Option<(&'a str, HostSt
     }
     cursor.end().ok()?;
     let state = HostState { online: online?, timestamp: timestamp? };
-    single.then_some((host, state))
+    is_state(topic).then_some((host, state))
 }
 
 #[cfg(test)]
