@@ -34,6 +34,8 @@ pub enum Incoming {
     PubAck(u16, u8),
     /// The server says good-bye with a reason code (5.0).
     Disconnect(u8),
+    /// A PUBLISH of QoS 0: topic and payload.
+    Publish(String, Vec<u8>),
     /// Anything else, by packet type.
     Other(u8),
 }
@@ -99,6 +101,21 @@ impl Connection {
         sent
     }
 
+    /// Puts a SUBSCRIBE of QoS 0 into the buffer.
+    pub fn subscribe(&mut self, filter: &str, packet_id: u16) {
+        let properties = usize::from(self.version == Version::V5);
+        let out = &mut self.out;
+        out.push(0x82);
+        remaining_length(2 + properties + 2 + filter.len() + 1, out);
+        out.extend_from_slice(&packet_id.to_be_bytes());
+        if properties == 1 {
+            out.push(0);
+        }
+        out.extend_from_slice(&(filter.len() as u16).to_be_bytes());
+        out.extend_from_slice(filter.as_bytes());
+        out.push(0);
+    }
+
     /// Sends bytes as they are: for packets no well-behaved client would send.
     ///
     /// # Errors
@@ -159,6 +176,12 @@ fn understand(version: Version, first: u8, body: &[u8]) -> Incoming {
     match (first >> 4, body) {
         (4, [high, low, ..]) => Incoming::PubAck(u16::from_be_bytes([*high, *low]), code(2)),
         (14, _) => Incoming::Disconnect(code(0)),
+        (3, [high, low, rest @ ..]) if first & 6 == 0 => {
+            let (topic, rest) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+            // Nobody who publishes to us sends properties, so their length is one byte.
+            let payload = if version == Version::V5 { &rest[1..] } else { rest };
+            Incoming::Publish(String::from_utf8_lossy(topic).into_owned(), payload.to_vec())
+        }
         (kind, _) => Incoming::Other(kind),
     }
 }

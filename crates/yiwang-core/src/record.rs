@@ -267,6 +267,25 @@ pub struct Passed {
     pub late: Millis,
 }
 
+/// A message for a device, to go the way that the device's own messages come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Deterministic: the same command twice has the same.
+    pub id: Id,
+    /// Device key.
+    pub device: String,
+    /// By which lane it was last heard.
+    pub lane: Lane,
+    /// Name of the listener or broker.
+    pub listener: String,
+    /// MQTT topic.
+    pub topic: String,
+    /// The message.
+    pub payload: Vec<u8>,
+    /// When it was asked for, ms UTC by the clock of the device's partition.
+    pub asked_at: Millis,
+}
+
 /// Why a raw record could not be normalised (devices, section 10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QuarantineReason {

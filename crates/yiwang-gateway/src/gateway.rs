@@ -7,18 +7,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::FutureExt;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use yiwang_log::{Log, Start};
 
 use crate::admission::{Admission, Waited};
-use crate::config::Config;
+use crate::config::{Config, RawSubscribe};
 use crate::directory::Directory;
+use crate::downlink::{COMMANDS, Downlink, Outlet};
 use crate::intake::{Clock, Halted, Intake};
 use crate::kafka::Intaker;
 use crate::ledger::Ledger;
-use crate::listen::{self, Shared, control::Closed};
+use crate::listen::{self, Shared, control::Closed, sessions::Sessions};
+use crate::publisher::{self, Publisher};
 use crate::source::{Source, SourceState};
 use crate::stats::Stats;
 use crate::subscribe::Subscriber;
@@ -42,6 +45,8 @@ pub struct Deps {
 pub struct Gateway {
     listener: Option<(TcpListener, Arc<Shared>)>,
     subscribers: Vec<Subscriber>,
+    publishers: Vec<Publisher>,
+    downlink: Option<Downlink>,
     intakers: Vec<Intaker>,
     intake: Arc<Intake>,
     stats: Arc<Stats>,
@@ -126,6 +131,10 @@ impl Gateway {
             sources.push(Arc::new(Source::new(name)));
             Arc::clone(&sources[sources.len() - 1])
         };
+        let sessions = listener.as_ref().map(|(_, shared)| Arc::clone(&shared.sessions));
+        let counted = (Arc::clone(&intake), Arc::clone(&stats));
+        let (publishers, downlink) =
+            downlink(&deps.log, &config.subscribe, counted, sessions).await;
         let subscribers = config.subscribe.into_iter().map(|config| Subscriber {
             source: source(&config.name),
             intake: Arc::clone(&intake),
@@ -148,6 +157,8 @@ impl Gateway {
         Ok(Self {
             listener,
             subscribers,
+            publishers,
+            downlink,
             intakers,
             handle: Handle { ledger, stats: Arc::clone(&stats), admission, mqtt, sources },
             intake,
@@ -178,6 +189,12 @@ impl Gateway {
         for subscriber in self.subscribers {
             let running = subscriber.run(lanes.clone());
             tasks.spawn(running.map(Ok));
+        }
+        for publisher in self.publishers {
+            tasks.spawn(publisher.run(lanes.clone()).map(Ok));
+        }
+        if let Some(downlink) = self.downlink {
+            tasks.spawn(downlink.run(lanes.clone()));
         }
         for intaker in self.intakers {
             tasks.spawn(intaker.run(lanes.clone()));
@@ -211,6 +228,26 @@ impl Gateway {
             None => result,
         }
     }
+}
+
+/// The way back to devices: a publisher for each broker, and what reads the commands if the log has them.
+async fn downlink(
+    log: &Log,
+    brokers: &[RawSubscribe],
+    (intake, stats): (Arc<Intake>, Arc<Stats>),
+    sessions: Option<Arc<Sessions>>,
+) -> (Vec<Publisher>, Option<Downlink>) {
+    let (mut publishers, mut outlets) = (Vec::new(), Vec::new());
+    for config in brokers {
+        let (sender, queue) = mpsc::channel(publisher::QUEUE_MAX);
+        outlets.push(Outlet { name: config.name.clone(), queue: sender });
+        publishers.push(Publisher { config: config.clone(), queue, stats: Arc::clone(&stats) });
+    }
+    let downlink = match log.topic(COMMANDS) {
+        Some(_) => Some(Downlink::open(log, (intake, stats), sessions, outlets).await),
+        None => None,
+    };
+    (publishers, downlink)
 }
 
 /// Resolves with the first error of a lane; lanes that end well are not waited for.

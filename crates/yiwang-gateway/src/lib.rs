@@ -2,11 +2,13 @@
 //!
 //! Three lanes share one ledger: `listen` (our own MQTT front), `subscribe` (client of outside brokers) and `kafka`
 //! (intake topics). Invariant: nothing is acknowledged upstream before the log's receipt. The gateway refuses to judge
-//! content: bad JSON is stored and acknowledged, the router decides.
+//! content: bad JSON is stored and acknowledged, the router decides. What devices are asked for comes back to them by the
+//! lane that they came by.
 
 mod admission;
 mod config;
 mod directory;
+mod downlink;
 mod error;
 mod gateway;
 mod intake;
@@ -15,6 +17,7 @@ mod ledger;
 mod listen;
 mod metrics;
 mod pipeline;
+mod publisher;
 mod record;
 mod source;
 mod stats;
@@ -38,4 +41,4 @@ pub use listen::connect::ConnectRefused;
 pub use listen::control::Closed;
 pub use metrics::describe;
 pub use source::SourceState;
-pub use stats::Stats;
+pub use stats::{CommandFate, Stats};

@@ -233,6 +233,7 @@ async fn connection(
         version,
         silence_max: shared.listen.silence_max(connect.keep_alive_s),
         packet_bytes_max: admitted.packet_bytes_max,
+        peer_packet_bytes_max: connect.peer_packet_bytes_max,
         quota: admitted.quota,
         share: admitted.share,
         will: admitted.will,

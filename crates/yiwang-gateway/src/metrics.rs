@@ -8,7 +8,7 @@ use crate::admission::{Admission, Urgency};
 use crate::ledger::{LANES, Ledger, Refused, Shed, lane_str};
 use crate::listen::connect::ConnectRefused;
 use crate::listen::control::Closed;
-use crate::stats::Stats;
+use crate::stats::{CommandFate, Stats};
 
 const RECEIVED: &str = "yiwang_gateway_received_messages_total";
 const RECEIVED_BYTES: &str = "yiwang_gateway_received_bytes_total";
@@ -24,6 +24,7 @@ const CLOSED: &str = "yiwang_gateway_connections_closed_total";
 const TAKEN_OVER: &str = "yiwang_gateway_sessions_taken_over_total";
 const RECONNECTS: &str = "yiwang_gateway_broker_reconnects_total";
 const TICKS: &str = "yiwang_gateway_ticks_total";
+const COMMANDS: &str = "yiwang_gateway_commands_total";
 
 const WAITING: &str = "yiwang_gateway_waiting_batches";
 const WAITED: &str = "yiwang_gateway_waited_batches_total";
@@ -45,6 +46,7 @@ pub fn describe() {
     count(TAKEN_OVER, "Connections that replaced an older one of the same device");
     count(RECONNECTS, "Connections to outside brokers that were lost or could not be made");
     count(TICKS, "Rounds of ticks appended");
+    count(COMMANDS, "Commands to devices, by what became of them");
     count(WAITED, "Batches that waited for their turn, by lane");
     describe_counter!(WAITED_SECONDS, Unit::Seconds, "How long they waited in all, by lane");
     describe_counter!(TENANT_BYTES, Unit::Bytes, "Bytes on their way into the log, by tenant");
@@ -76,6 +78,9 @@ pub(crate) fn publish(ledger: &Ledger, stats: &Stats, sessions: usize) {
     counter!(TAKEN_OVER).absolute(stats.taken_over_total());
     counter!(RECONNECTS).absolute(stats.reconnects_total());
     counter!(TICKS).absolute(stats.ticks_total());
+    for fate in CommandFate::ALL {
+        counter!(COMMANDS, "fate" => fate.as_str()).absolute(stats.commands_total(fate));
+    }
     for reason in ConnectRefused::ALL {
         let count = stats.refused_total(reason);
         counter!(CONNECTS_REFUSED, "reason" => reason.as_str()).absolute(count);

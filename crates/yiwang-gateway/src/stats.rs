@@ -1,4 +1,4 @@
-//! Counters of connections, beside the ledger of messages.
+//! Counters of connections and commands, beside the ledger of messages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +14,40 @@ pub struct Stats {
     closed: [AtomicU64; Closed::ALL.len()],
     reconnects: AtomicU64,
     ticks: AtomicU64,
+    commands: [AtomicU64; CommandFate::ALL.len()],
+}
+
+/// What became of a command that is ours to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandFate {
+    /// Written to the device's session or to its broker.
+    Sent,
+    /// Asked for too long ago.
+    Stale,
+    /// The same topic was sent one less than a minute ago.
+    TooOften,
+    /// The device is connected and does not subscribe to it, or takes no packet as large.
+    NotSubscribed,
+    /// Too many wait already.
+    QueueFull,
+}
+
+impl CommandFate {
+    /// All of them, in the order of the counters.
+    pub const ALL: [Self; 5] =
+        [Self::Sent, Self::Stale, Self::TooOften, Self::NotSubscribed, Self::QueueFull];
+
+    /// The label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Stale => "stale",
+            Self::TooOften => "too_often",
+            Self::NotSubscribed => "not_subscribed",
+            Self::QueueFull => "queue_full",
+        }
+    }
 }
 
 impl Stats {
@@ -51,6 +85,16 @@ impl Stats {
     #[must_use]
     pub fn ticks_total(&self) -> u64 {
         self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Commands with this fate.
+    #[must_use]
+    pub fn commands_total(&self, fate: CommandFate) -> u64 {
+        self.commands[fate as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn command(&self, fate: CommandFate) {
+        self.commands[fate as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn opened(&self) {

@@ -110,7 +110,9 @@ impl Subscriber {
     /// One connection, from CONNECT to the receipt of the last message that came by it.
     async fn connection(&self, first: bool, stop: &CancellationToken) -> Result<Ended, Halt> {
         let requests_max = OWED_MAX + self.config.filters.len() + REQUESTS_SPARE;
-        let (client, events) = AsyncClient::new(self.options(), requests_max);
+        let mut options = options(&self.config, &self.config.client_id);
+        options.set_clean_session(false).set_manual_acks(true);
+        let (client, events) = AsyncClient::new(options, requests_max);
         let (sender, receiver) = mpsc::channel(self.config.queue_max);
         let poll = Poll {
             config: self.config.clone(),
@@ -133,20 +135,6 @@ impl Subscriber {
             Ok(Some(Ok(ended))) => Ok(ended),
             _ => Ok(Ended::Stalled(deadline)),
         }
-    }
-
-    fn options(&self) -> MqttOptions {
-        let config = &self.config;
-        let mut options = MqttOptions::new(&config.client_id, &config.host, config.port);
-        options
-            .set_clean_session(false)
-            .set_manual_acks(true)
-            .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
-            .set_max_packet_size(config.packet_bytes_max, config.packet_bytes_max);
-        if let Some(user) = &config.user {
-            options.set_credentials(user, config.password.clone().unwrap_or_default());
-        }
-        options
     }
 
     /// Appends what the poll task hands over, and acknowledges it in order once it is safe.
@@ -281,6 +269,18 @@ fn claim<'a>(topic: &'a str, directory: &'a Directory, name: &'a mut String) -> 
     // Births, data and deaths of a node and of its devices have one key, so they keep their order.
     let device = directory.edge_node(name).unwrap_or(name);
     Some(Claim { device, kind: BodyKind::Raw, path: topic })
+}
+
+/// What every client of a broker connects with.
+pub(crate) fn options(config: &RawSubscribe, client_id: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(client_id, &config.host, config.port);
+    options
+        .set_keep_alive(Duration::from_secs(u64::from(config.keep_alive_s)))
+        .set_max_packet_size(config.packet_bytes_max, config.packet_bytes_max);
+    if let Some(user) = &config.user {
+        options.set_credentials(user, config.password.clone().unwrap_or_default());
+    }
+    options
 }
 
 /// The task that talks to the broker.

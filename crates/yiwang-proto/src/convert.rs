@@ -4,7 +4,7 @@ use prost::Message;
 use yiwang_core::ids::Id;
 use yiwang_core::incident::OutboxRow;
 use yiwang_core::record::{
-    AlarmSeverity, BodyKind, Lane, Point, QuarantineReason, Raw, Signal, SignalKind,
+    AlarmSeverity, BodyKind, Command, Lane, Point, QuarantineReason, Raw, Signal, SignalKind,
 };
 
 use crate::record::v1;
@@ -86,6 +86,45 @@ pub(crate) fn signal_from_wire(wire: v1::Signal) -> Result<Signal, Malformed> {
         text: wire.text,
         reading,
         members: wire.members,
+    })
+}
+
+/// The bytes of a command.
+#[must_use]
+pub fn command_to_bytes(command: &Command) -> Vec<u8> {
+    v1::Command {
+        id: command.id.to_bytes().to_vec(),
+        device: command.device.clone(),
+        lane: lane_to_wire(command.lane).into(),
+        listener: command.listener.clone(),
+        topic: command.topic.clone(),
+        payload: command.payload.clone(),
+        asked_at: command.asked_at,
+    }
+    .encode_to_vec()
+}
+
+/// The command of some bytes.
+///
+/// # Errors
+/// [`Malformed`] if they are no command, or one of an unknown lane.
+pub fn command_from_bytes(bytes: &[u8]) -> Result<Command, Malformed> {
+    let malformed = |what: String| Malformed { topic: "commands", what };
+    let wire = v1::Command::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+    let lane = match wire.lane() {
+        v1::Lane::Listen => Lane::Listen,
+        v1::Lane::Subscribe => Lane::Subscribe,
+        v1::Lane::Kafka => Lane::Kafka,
+        v1::Lane::Unspecified => return Err(malformed(format!("lane {}", wire.lane))),
+    };
+    Ok(Command {
+        id: id(&wire.id).ok_or_else(|| malformed("an id".to_owned()))?,
+        device: wire.device,
+        lane,
+        listener: wire.listener,
+        topic: wire.topic,
+        payload: wire.payload,
+        asked_at: wire.asked_at,
     })
 }
 

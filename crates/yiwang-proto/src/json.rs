@@ -23,8 +23,9 @@ pub fn record(topic: &str, key: &[u8], value: &[u8]) -> Result<Value, Malformed>
         "quarantine" => quarantine(&v1::Quarantine::decode(value).map_err(broken("quarantine"))?),
         "lifecycle" => lifecycle(&v1::Lifecycle::decode(value).map_err(broken("lifecycle"))?),
         "incidents" => change(&v1::IncidentChange::decode(value).map_err(broken("incidents"))?),
+        "commands" => command(&v1::Command::decode(value).map_err(broken("commands"))?),
         // Private to the roles: not described, only shown.
-        "commands" | "state" => json!({"key": text_or_hex(key), "bytes": value.len()}),
+        "state" => json!({"key": text_or_hex(key), "bytes": value.len()}),
         _ => return Err(Malformed { topic: "?", what: format!("no topic is called {topic}") }),
     })
 }
@@ -179,6 +180,18 @@ fn group(group: &v1::Group) -> Value {
         "asset": group.asset,
         "place": group.place,
         "point": group.point.map(|p| json!({"lon_e6": p.lon_e6, "lat_e6": p.lat_e6})),
+    }))
+}
+
+fn command(command: &v1::Command) -> Value {
+    short(json!({
+        "id": hex_id(&command.id),
+        "device": command.device,
+        "lane": command.lane().as_str_name().trim_start_matches("LANE_"),
+        "listener": command.listener,
+        "topic": command.topic,
+        "payload": text_or_hex(&command.payload),
+        "asked_at": command.asked_at,
     }))
 }
 

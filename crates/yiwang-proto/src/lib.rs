@@ -14,8 +14,8 @@ pub mod wire;
 mod words;
 
 pub use convert::{
-    Malformed, QuarantineNote, change_to_bytes, quarantine_to_bytes, signal_from_bytes,
-    signal_to_bytes,
+    Malformed, QuarantineNote, change_to_bytes, command_from_bytes, command_to_bytes,
+    quarantine_to_bytes, signal_from_bytes, signal_to_bytes,
 };
 pub use lifecycle::{Lifecycle, absence_to_bytes, lifecycle_from_bytes, time_to_bytes};
 

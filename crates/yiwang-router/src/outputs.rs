@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use yiwang_core::ids::key_hash;
-use yiwang_core::record::{Absence, Millis, Passed, Signal};
+use yiwang_core::record::{Absence, Command, Millis, Passed, Signal};
 use yiwang_core::registry::DeviceNo;
 use yiwang_core::route::{Quarantined, Reading, Sink, Turn};
 use yiwang_log::{Batch, Log, Route, TopicId};
 use yiwang_proto::wire::{DeviceFields, DeviceText, touch};
 use yiwang_proto::{
-    QuarantineNote, absence_to_bytes, quarantine_to_bytes, signal_to_bytes, time_to_bytes,
+    QuarantineNote, absence_to_bytes, command_to_bytes, quarantine_to_bytes, signal_to_bytes,
+    time_to_bytes,
 };
 
 use crate::forward::{FanNo, Forward, Forwarded};
@@ -25,6 +26,7 @@ pub(crate) struct Topics {
     pub signals: TopicId,
     pub lifecycle: TopicId,
     pub quarantine: TopicId,
+    pub commands: TopicId,
     pub state: TopicId,
 }
 
@@ -36,6 +38,7 @@ impl Topics {
             signals: topic("signals")?,
             lifecycle: topic("lifecycle")?,
             quarantine: topic("quarantine")?,
+            commands: topic("commands")?,
             state: topic("state")?,
         })
     }
@@ -253,6 +256,25 @@ impl Sink for Outputs {
         };
         event.with_headers(|headers| batch.push(topics.quarantine, route, key, headers, &value));
         forward.quarantine(row, batch);
+    }
+
+    fn command(&mut self, command: &Command) {
+        let route = Route::Key { hash: key_hash(&command.device) };
+        let (key, value) = (command.device.as_bytes(), command_to_bytes(command));
+        let Self { topics, cloud_events, batch, .. } = self;
+        if !*cloud_events {
+            return batch.push(topics.commands, route, key, &[], &value);
+        }
+        let event = CloudEvent {
+            id: command.id.to_string(),
+            source: format!("device/{}", command.device),
+            kind: "yiwang.command.v1",
+            time: command.asked_at,
+            subject: "",
+            area: "",
+            grade: "",
+        };
+        event.with_headers(|headers| batch.push(topics.commands, route, key, headers, &value));
     }
 }
 

@@ -34,7 +34,7 @@ pub use shared::Shared;
 pub use state::{PartitionState, Workspace};
 
 use crate::ids::Id;
-use crate::record::{Absence, Absent, Millis, QuarantineReason, Raw, Signal};
+use crate::record::{Absence, Absent, Command, Millis, QuarantineReason, Raw, Signal};
 use crate::registry::{Device, DeviceNo};
 use crate::sample::{Flags, PropertyRef, Sampled, Samples, Value};
 use crate::thing::{DataType, Product, Property};
@@ -216,4 +216,8 @@ pub trait Sink {
     }
     /// A quarantine row.
     fn quarantine(&mut self, row: &Quarantined<'_>);
+    /// A command to a device; rare, and nothing to a sink that only counts or shows what devices said.
+    fn command(&mut self, command: &Command) {
+        let _ = command;
+    }
 }

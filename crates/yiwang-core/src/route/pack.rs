@@ -13,7 +13,7 @@ use super::{Fate, Place, Quarantined, Reading, Sink};
 use crate::codec::MessageId;
 use crate::codec::pack::{Envelope, Item, PATH, Pack};
 use crate::ids::{self, Id};
-use crate::record::{Absence, BodyKind, QuarantineReason, Raw, Signal};
+use crate::record::{Absence, BodyKind, Command, QuarantineReason, Raw, Signal};
 
 /// Why an item did not come through.
 struct Failed {
@@ -196,5 +196,9 @@ impl Sink for Rows<'_> {
             reason: row.reason,
             detail: row.detail.to_owned(),
         });
+    }
+
+    fn command(&mut self, command: &Command) {
+        self.sink.command(command);
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! The session of the node is part of its state in the partition, so aliases, gaps and deaths follow from the records
 //! and a replay repeats them. The sequence is the node's and so are the ids: `bdSeq` is the boot, `seq` unwrapped the
-//! counter. That births are wanted is counted; asking for them is the business of the downlink.
+//! counter. Where births are wanted a command asks for them; sending it is the gateway's business.
 
 use super::shared::{Routed, Shared};
 use super::state::{PartitionState, Workspace};
 use super::step::{About, bar, decode, quarantine};
 use super::{Fate, Rejection, Sink};
-use crate::codec::sparkplug::{MessageType, Payload, Refused, Session, Standing, Topic};
+use crate::codec::sparkplug::{
+    MessageType, Payload, Refused, Session, Standing, Topic, rebirth_request,
+};
 use crate::codec::{Fault, MessageId};
-use crate::ids::{self, Id};
-use crate::record::{QuarantineReason, Raw};
+use crate::ids::{self, Hasher, Id};
+use crate::record::{Command, Millis, QuarantineReason, Raw};
 
 impl PartitionState {
     /// Routes a message of an edge node.
@@ -38,6 +40,7 @@ impl PartitionState {
         let session = self.devices.get_mut(at).and_then(|device| device.session.as_mut());
         if session.is_some_and(|session| session.ask(now)) {
             self.counters.rebirths_wanted += 1;
+            sink.command(&rebirth(raw, &topic, now));
         }
         fate
     }
@@ -152,6 +155,20 @@ fn speaker<'a>(
     }
     let unloaded = (QuarantineReason::NoProductVersion, "product of the device is not loaded");
     shared.device(no).ok_or(unloaded)
+}
+
+/// What asks an edge node for its births, by way of where it was heard.
+fn rebirth(raw: &Raw<'_>, topic: &Topic<'_>, asked_at: Millis) -> Command {
+    Command {
+        // A node is asked at most once a minute, so its clock tells one from another.
+        id: Hasher::new().text("command/rebirth").text(raw.device).int(asked_at).finish(),
+        device: raw.device.to_owned(),
+        lane: raw.lane,
+        listener: raw.listener.to_owned(),
+        topic: topic.to_node(MessageType::NodeCommand),
+        payload: rebirth_request(asked_at),
+        asked_at,
+    }
 }
 
 fn refuse(about: &About<'_>, refused: Refused, sink: &mut dyn Sink) -> Fate {

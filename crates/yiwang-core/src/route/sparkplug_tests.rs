@@ -89,8 +89,11 @@ fn a_session_from_birth_to_death() {
     assert_eq!(wanted(&router), 0);
     let data = message(T, Some(4), &[(2, 42)]);
     let codec = Fate::Quarantined(QuarantineReason::Codec);
+    router.lines.0.clear();
     assert_eq!(send(&mut router, "00:01", "g/DDATA/e/d1", &data), codec);
     assert_eq!(wanted(&router), 1);
+    let asked = format!("command {NODE} Listen mqtt spBv1.0/g/NCMD/e {}", at("00:01"));
+    assert_eq!(router.lines.0.pop(), Some(asked), "by way of where it was heard");
     assert_eq!(router.state.counters().to_ledger(0).imbalance(Stage::Router), 0);
 }
 

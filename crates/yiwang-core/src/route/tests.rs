@@ -51,6 +51,11 @@ impl Sink for Lines {
             "quarantine {device} {id} {reason:?} {detail} {product:?} {attempts} {payload}"
         ));
     }
+
+    fn command(&mut self, command: &Command) {
+        let Command { device, lane, listener, topic, asked_at, .. } = command;
+        self.0.push(format!("command {device} {lane:?} {listener} {topic} {asked_at}"));
+    }
 }
 
 impl Lines {

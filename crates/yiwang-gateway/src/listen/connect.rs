@@ -115,6 +115,8 @@ pub(crate) struct Connect {
     password: Option<Vec<u8>>,
     pub(crate) keep_alive_s: u16,
     session_expiry_s: u32,
+    /// Largest packet that the client takes.
+    pub(crate) peer_packet_bytes_max: usize,
     will: Option<Will>,
 }
 
@@ -180,6 +182,7 @@ fn read_v3(body: &[u8]) -> Result<Connect, MqttError> {
         password: packet.password().map(<[u8]>::to_vec),
         keep_alive_s: packet.keep_alive(),
         session_expiry_s: 0,
+        peer_packet_bytes_max: usize::MAX,
         will: packet.will_topic().zip(packet.will_payload()).map(|(topic, payload)| Will {
             topic: topic.to_owned(),
             qos: packet.will_qos() as u8,
@@ -191,17 +194,22 @@ fn read_v3(body: &[u8]) -> Result<Connect, MqttError> {
 fn read_v5(body: &[u8]) -> Result<Connect, MqttError> {
     let (packet, consumed) = v5_0::Connect::parse(body)?;
     whole(consumed, body)?;
-    let expiry = packet.props().iter().find_map(|property| match property {
-        Property::SessionExpiryInterval(interval) => Some(interval.val()),
-        _ => None,
-    });
+    let (mut session_expiry_s, mut peer_packet_bytes_max) = (0, usize::MAX);
+    for property in packet.props() {
+        match property {
+            Property::SessionExpiryInterval(interval) => session_expiry_s = interval.val(),
+            Property::MaximumPacketSize(size) => peer_packet_bytes_max = size.val() as usize,
+            _ => {}
+        }
+    }
     Ok(Connect {
         version: Version::V5,
         client_id: packet.client_id().to_owned(),
         user: packet.user_name().map(str::to_owned),
         password: packet.password().map(<[u8]>::to_vec),
         keep_alive_s: packet.keep_alive(),
-        session_expiry_s: expiry.unwrap_or(0),
+        session_expiry_s,
+        peer_packet_bytes_max,
         will: packet.will_topic().zip(packet.will_payload()).map(|(topic, payload)| Will {
             topic: topic.to_owned(),
             qos: packet.will_qos() as u8,

@@ -29,6 +29,7 @@ use crate::config::Qos0Policy;
 use crate::directory::Quota;
 use crate::ledger::Row;
 use crate::pipeline::{Pipeline, Step};
+use crate::stats::CommandFate;
 
 /// The code of a PUBACK that says: stored.
 const STORED: u8 = 0;
@@ -42,6 +43,8 @@ pub(crate) struct Agreed {
     pub(crate) identity: Identity,
     pub(crate) peer: String,
     pub(crate) packet_bytes_max: usize,
+    /// Largest packet that the device takes.
+    pub(crate) peer_packet_bytes_max: usize,
     pub(crate) quota: Option<Quota>,
     pub(crate) share: Share,
     /// The death of an edge node.
@@ -79,6 +82,7 @@ enum Held {
 enum Wake {
     Step(Result<Step<Group>, Halt>),
     Kicked(Closed),
+    Mail,
     Readable(io::Result<()>),
     Timer,
 }
@@ -93,6 +97,7 @@ pub(crate) struct Connection {
     key_hash: u64,
     peer: String,
     packet_bytes_max: usize,
+    peer_packet_bytes_max: usize,
     silence_max: Duration,
 
     buffer: BytesMut,
@@ -141,6 +146,7 @@ impl Connection {
             identity: agreed.identity,
             peer: agreed.peer,
             packet_bytes_max: agreed.packet_bytes_max,
+            peer_packet_bytes_max: agreed.peer_packet_bytes_max,
             silence_max: agreed.silence_max,
             buffer: agreed.buffer,
             scanned: 0,
@@ -207,6 +213,7 @@ impl Connection {
                 Wake::Step(step) => self.step(step).await?,
                 Wake::Kicked(Closed::Shutdown) => self.draining = true,
                 Wake::Kicked(reason) => return Err(reason),
+                Wake::Mail => self.deliver(),
                 Wake::Readable(ready) => {
                     ready.map_err(|_| Closed::Gone)?;
                     self.read()?;
@@ -223,9 +230,29 @@ impl Connection {
         tokio::select! {
             biased;
             step = pipeline.next() => Wake::Step(step),
-            reason = lease.kick.ended(), if !*draining => Wake::Kicked(reason),
+            called = lease.kick.called(), if !*draining => called.map_or(Wake::Mail, Wake::Kicked),
             ready = stream.readable(), if may_read => Wake::Readable(ready),
             () = timer.as_mut() => Wake::Timer,
+        }
+    }
+
+    /// Writes the commands that were posted, as far as the device subscribes to them.
+    fn deliver(&mut self) {
+        for command in self.lease.kick.take_mail() {
+            let before = self.out.len();
+            if self.subscriptions.match_topic(&command.topic) {
+                control::publish(self.version, &command.topic, &command.payload, &mut self.out);
+            }
+            let written = self.out.len() - before;
+            let fits = written > 0 && written <= self.peer_packet_bytes_max;
+            if !fits {
+                self.out.truncate(before);
+            }
+            self.shared.stats.command(if fits {
+                CommandFate::Sent
+            } else {
+                CommandFate::NotSubscribed
+            });
         }
     }
 

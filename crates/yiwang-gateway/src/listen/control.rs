@@ -1,12 +1,12 @@
 //! What a connected device sends beside PUBLISH, and what we write to it: read and written by mqtt-protocol-core.
 //!
-//! Subscriptions are accepted inside the own `down/` and nowhere else; nothing is sent to them yet.
+//! Subscriptions are accepted inside the own `down/`, and for what an edge node is told; commands are what is sent to them.
 
 use mqtt_protocol_core::mqtt::packet::{Qos, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{
     DisconnectReasonCode, MqttError, SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
-use yiwang_core::topic::{Identity, Refusal};
+use yiwang_core::topic::{self, Identity, Refusal};
 
 use super::frame::{Frame, kind};
 use super::publish::{Fault, Version};
@@ -130,7 +130,7 @@ impl From<MqttError> for Closed {
 /// The answer to PINGREQ, in both versions.
 pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
 
-/// The subscriptions of a connection: counted, since nothing is sent to them yet.
+/// The subscriptions of a connection; all that is sent to them is of QoS 0.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     filters: Vec<Box<str>>,
@@ -266,6 +266,11 @@ impl Subscriptions {
         Ok(())
     }
 
+    /// Whether any of them wants a topic.
+    pub(crate) fn match_topic(&self, topic: &str) -> bool {
+        self.filters.iter().any(|filter| topic::matches(filter, topic))
+    }
+
     fn remove(&mut self, filter: &str) -> bool {
         let before = self.filters.len();
         self.filters.retain(|held| **held != *filter);
@@ -282,6 +287,23 @@ pub(crate) fn farewell(version: Version, closed: Closed) -> Vec<u8> {
             .expect("a DISCONNECT of one code is valid")
             .to_continuous_buffer(),
         _ => Vec::new(),
+    }
+}
+
+/// Appends a PUBLISH of QoS 0.
+pub(crate) fn publish(version: Version, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
+    let Ok(topic_bytes) = u16::try_from(topic.len()) else { return };
+    let properties = if version == Version::V5 { &[0][..] } else { &[] };
+    let mut left = 2 + topic.len() + properties.len() + payload.len();
+    out.push(0x30);
+    while left >= 0x80 {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+    out.extend_from_slice(&topic_bytes.to_be_bytes());
+    for piece in [topic.as_bytes(), properties, payload] {
+        out.extend_from_slice(piece);
     }
 }
 

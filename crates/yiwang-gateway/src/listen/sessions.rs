@@ -2,21 +2,26 @@
 //!
 //! Invariant: the entry of a device is that of its newest connection; an older one only ever removes its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::Notify;
+use yiwang_core::record::Command;
 
 use super::control::Closed;
 use crate::directory::{Directory, Seal};
 
-/// Ends a connection from outside.
+/// Commands that wait for a connection to write them.
+const MAIL_MAX: usize = 8;
+
+/// Ends a connection from outside, or gives it something to write.
 #[derive(Debug, Default)]
 pub(crate) struct Kick {
     reason: AtomicU8,
     notify: Notify,
+    mail: Mutex<Vec<Command>>,
 }
 
 impl Kick {
@@ -27,14 +32,37 @@ impl Kick {
         self.notify.notify_one();
     }
 
-    /// Resolves when somebody ended the connection.
-    pub(crate) async fn ended(&self) -> Closed {
+    /// Resolves when somebody ended the connection, or with `None` when there is mail.
+    pub(crate) async fn called(&self) -> Option<Closed> {
         loop {
             if let Some(reason) = self.reason() {
-                return reason;
+                return Some(reason);
+            }
+            if !self.mail().is_empty() {
+                return None;
             }
             self.notify.notified().await;
         }
+    }
+
+    /// What there is to write.
+    pub(crate) fn take_mail(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.mail())
+    }
+
+    /// Whether there was room.
+    fn post(&self, command: Command) -> bool {
+        let mut mail = self.mail();
+        let room = mail.len() < MAIL_MAX;
+        if room {
+            mail.push(command);
+            self.notify.notify_one();
+        }
+        room
+    }
+
+    fn mail(&self) -> MutexGuard<'_, Vec<Command>> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn reason(&self) -> Option<Closed> {
@@ -86,6 +114,11 @@ impl Sessions {
             older.kick.end(Closed::TakenOver);
         }
         Lease { sessions: Arc::clone(self), device, number, kick, took_over: older.is_some() }
+    }
+
+    /// Gives the device's connection something to write; `None` if it has none here, else whether there was room.
+    pub(crate) fn post(&self, command: Command) -> Option<bool> {
+        Some(self.by_device.get(&*command.device)?.kick.post(command))
     }
 
     /// Ends the sessions that a new directory no longer admits.

@@ -1,8 +1,8 @@
 //! Edge nodes at the MQTT front: what they may tell, and the death that is their will.
 
-use super::support::{Client, Hub, frame, listener, publish, text};
+use super::support::{Client, Hub, NCMD, NOW, frame, listener, publish, text};
 use yiwang_core::record::{BodyKind, Lane};
-use yiwang_gateway::Refused;
+use yiwang_gateway::{CommandFate, Refused};
 
 /// CONNECT of `p.{name}` with a will of QoS 1.
 fn connect_with_will(level: u8, name: &str, topic: &str, payload: &str) -> Vec<u8> {
@@ -87,4 +87,62 @@ async fn a_broken_connection_leaves_the_death_of_the_node() {
     }
     let handle = hub.finish().await;
     assert_eq!(handle.ledger().row(Lane::Listen).appended, 8);
+}
+
+/// SUBSCRIBE to one filter with QoS 1, granted.
+async fn subscribe(client: &mut Client, level: u8, filter: &str) {
+    let properties = if level == 5 { &[0][..] } else { &[] };
+    let body = [&[0, 9], properties, &text(filter), &[1]].concat();
+    client.send(&frame(0x82, &body)).await;
+    let granted = [&[0, 9], properties, &[1]].concat();
+    assert_eq!(client.packet().await, Some(frame(0x90, &granted)));
+}
+
+#[tokio::test]
+async fn a_command_reaches_the_session_of_its_node() {
+    for level in [4, 5] {
+        let hub = Hub::start(listener()).await;
+        // Nobody of that name is here: some other gateway has it.
+        hub.command(Lane::Listen, "mqtt", NOW).await;
+        let mut client = Client::connect(hub.address(), level, "a").await;
+        hub.command(Lane::Listen, "mqtt", NOW - 60_001).await;
+        hub.commands(CommandFate::Stale, 1).await;
+        subscribe(&mut client, level, "iot/v1/p/a/down/#").await;
+        hub.command(Lane::Listen, "mqtt", NOW).await;
+        hub.commands(CommandFate::NotSubscribed, 1).await;
+        hub.command(Lane::Listen, "mqtt", NOW).await;
+        hub.commands(CommandFate::TooOften, 1).await;
+        let handle = hub.finish().await;
+        assert_eq!(handle.stats().commands_total(CommandFate::Sent), 0);
+    }
+    for (level, filter) in [(4, NCMD), (5, "spBv1.0/g/NCMD/e/#")] {
+        let hub = Hub::start(listener()).await;
+        let mut client = Client::connect(hub.address(), level, "a").await;
+        subscribe(&mut client, level, filter).await;
+        hub.command(Lane::Listen, "mqtt", NOW).await;
+        assert_eq!(client.packet().await, Some(publish(level, 0x30, NCMD, 0, b"births")));
+        hub.command(Lane::Listen, "mqtt", NOW).await;
+        hub.commands(CommandFate::TooOften, 1).await;
+        client.send(&[0xC0, 0]).await;
+        assert_eq!(client.packet().await, Some(vec![0xD0, 0]), "nothing else was written");
+        let handle = hub.finish().await;
+        assert_eq!(handle.stats().commands_total(CommandFate::Sent), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_command_larger_than_the_node_takes_is_not_written() {
+    let hub = Hub::start(listener()).await;
+    let mut client = Client::open(hub.address(), 5).await;
+    let properties = [5, 0x27, 0, 0, 0, 24];
+    let head = [text("MQTT"), vec![5, 0xC2], 60_u16.to_be_bytes().to_vec()].concat();
+    let who = [text("p.a"), text("p.a"), text("secret-a")].concat();
+    client.send(&frame(0x10, &[&head, &properties[..], &who].concat())).await;
+    assert_eq!(client.packet().await.expect("CONNACK")[3], 0);
+    subscribe(&mut client, 5, NCMD).await;
+    hub.command(Lane::Listen, "mqtt", NOW).await;
+    hub.commands(CommandFate::NotSubscribed, 1).await;
+    client.send(&[0xC0, 0]).await;
+    assert_eq!(client.packet().await, Some(vec![0xD0, 0]));
+    hub.finish().await;
 }

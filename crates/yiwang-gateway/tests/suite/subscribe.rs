@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::support::{self, Hub, topics};
 use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
 use yiwang_core::record::{BodyKind, Lane};
-use yiwang_gateway::{RawConfig, RawSubscribe, Refused, SourceState};
+use yiwang_gateway::{CommandFate, RawConfig, RawSubscribe, Refused, SourceState};
 use yiwang_log::{Log, MemoryConfig, Retention, TopicSpec};
 
 /// A Mosquitto of our own; ends with its value.
@@ -211,6 +211,39 @@ async fn messages_of_an_edge_node_are_those_of_its_device() {
     };
     hub.until("all is acknowledged", refused).await;
     hub.finish().await;
+}
+
+#[tokio::test]
+async fn a_command_goes_to_the_broker_that_its_node_was_heard_by() {
+    let broker = Broker::start();
+    let hub = hub(&broker, memory()).await;
+    let (client, mut events) =
+        AsyncClient::new(MqttOptions::new("node", "127.0.0.1", broker.port), 8);
+    client.try_subscribe(support::NCMD, QoS::AtMostOnce).unwrap();
+    let asked = async {
+        loop {
+            match events.poll().await.unwrap() {
+                Event::Incoming(Packet::SubAck(_)) => {
+                    hub.command(Lane::Subscribe, "another-broker", support::NOW).await;
+                    hub.command(Lane::Subscribe, "town-broker", support::NOW).await;
+                    hub.command(Lane::Subscribe, "town-broker", support::NOW).await;
+                }
+                Event::Incoming(Packet::Publish(publish)) => return publish,
+                _ => {}
+            }
+        }
+    };
+    let publish = tokio::time::timeout(support::PATIENCE, asked).await.expect("it is asked");
+    assert_eq!((&*publish.topic, &*publish.payload), (support::NCMD, &b"births"[..]));
+    assert!(!publish.retain && publish.qos == QoS::AtMostOnce);
+    hub.commands(CommandFate::TooOften, 1).await;
+    // Our own command comes back by our own subscription, and is no message of a device.
+    let refused = |handle: &yiwang_gateway::Handle| {
+        handle.ledger().row(Lane::Subscribe).refused[Refused::NotAllowed as usize] == 1
+    };
+    hub.until("it comes back", refused).await;
+    let handle = hub.finish().await;
+    assert_eq!(handle.stats().commands_total(CommandFate::Sent), 1);
 }
 
 #[tokio::test]

@@ -10,16 +10,20 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_core::ids::{Id, key_hash};
+use yiwang_core::record::{BodyKind, Command, Lane, Raw};
 use yiwang_gateway::{
-    Clock, Config, Deps, Directory, Entry, Error, Gateway, Handle, Pepper, RawConfig, RawListen,
-    Seal, Share,
+    Clock, CommandFate, Config, Deps, Directory, Entry, Error, Gateway, Handle, Pepper, RawConfig,
+    RawListen, Seal, Share,
 };
-use yiwang_log::{BatchLimit, Event, Log, MemoryConfig, Reader, Start, TopicSpec};
+use yiwang_log::{Batch, BatchLimit, Event, Log, MemoryConfig, Reader, Route, Start, TopicSpec};
+use yiwang_proto::command_to_bytes;
 use yiwang_proto::wire::{self, RawRecord};
 
 /// Longest wait for anything; only reached when a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Where the edge node `g.e` is asked for its births.
+pub const NCMD: &str = "spBv1.0/g/NCMD/e";
 /// What the fixed clock of the tests says.
 pub const NOW: i64 = 1_795_399_200_000;
 
@@ -81,7 +85,11 @@ pub fn devices() -> Directory {
 }
 
 pub fn topics() -> Vec<TopicSpec> {
-    vec![TopicSpec::stream("raw", 4, &[]), TopicSpec::stream("yiwang.intake.v1", 2, &[])]
+    vec![
+        TopicSpec::stream("raw", 4, &[]),
+        TopicSpec::stream("yiwang.intake.v1", 2, &[]),
+        TopicSpec::stream("commands", 2, &[]),
+    ]
 }
 
 impl Hub {
@@ -126,6 +134,29 @@ impl Hub {
         let done = timeout(PATIENCE, read).await;
         assert!(done.is_ok(), "{} of {count} messages were stored", stored.len());
         stored
+    }
+
+    /// Puts a command of the edge node `p/a` on the log.
+    pub async fn command(&self, lane: Lane, listener: &str, asked_at: i64) {
+        let command = Command {
+            id: Id(1),
+            device: "p/a".to_owned(),
+            lane,
+            listener: listener.to_owned(),
+            topic: NCMD.to_owned(),
+            payload: b"births".to_vec(),
+            asked_at,
+        };
+        let mut batch = Batch::new();
+        let route = Route::Key { hash: key_hash(&command.device) };
+        let topic = self.log.topic("commands").unwrap();
+        batch.push(topic, route, b"p/a", &[], &command_to_bytes(&command));
+        self.log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    }
+
+    /// Waits until so many commands had this fate.
+    pub async fn commands(&self, fate: CommandFate, count: u64) {
+        self.until(fate.as_str(), |handle| handle.stats().commands_total(fate) == count).await;
     }
 
     /// Messages on the raw log, ticks included.

@@ -265,6 +265,27 @@ pub struct Group {
     #[prost(message, optional, tag = "13")]
     pub point: ::core::option::Option<Point>,
 }
+/// A message for a device, to go the way that the device's own messages come. Topic `commands`, key `pk/dn`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Command {
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub device: ::prost::alloc::string::String,
+    /// By which lane and listener or broker the device was last heard.
+    #[prost(enumeration = "Lane", tag = "3")]
+    pub lane: i32,
+    #[prost(string, tag = "4")]
+    pub listener: ::prost::alloc::string::String,
+    /// MQTT topic and message.
+    #[prost(string, tag = "5")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub payload: ::prost::alloc::vec::Vec<u8>,
+    /// By the clock of the device's partition. A command that is old is not sent.
+    #[prost(int64, tag = "7")]
+    pub asked_at: i64,
+}
 /// A change of an incident, as the outbox has it. Topic `incidents`, key incident id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IncidentChange {

@@ -116,6 +116,12 @@ impl<'a> Topic<'a> {
         levels.next().is_none().then_some(Self { group, kind, edge, device })
     }
 
+    /// The topic of another message type of the same edge node.
+    #[must_use]
+    pub fn to_node(&self, kind: MessageType) -> String {
+        [ROOT, self.group, "/", kind.as_str(), "/", self.edge].concat()
+    }
+
     /// Whether `name` is `{group}.{edge}`.
     #[must_use]
     pub fn is_node(&self, name: &str) -> bool {
