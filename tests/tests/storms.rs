@@ -7,7 +7,7 @@ use yiwang_proto::incident::v1::watch_response::Item;
 use yiwang_tests::demo::{connect, desk, ledger_balances, publish};
 use yiwang_tests::desk::Watch;
 use yiwang_tests::hub::{Hub, PATIENCE, Plan, repository};
-use yiwang_tests::mqtt::{Connection, Incoming, Version};
+use yiwang_tests::mqtt::{Incoming, Version};
 use yiwang_tests::settle::routed;
 use yiwang_tests::wait::until;
 
@@ -61,10 +61,19 @@ fn quick_storms(folder: &Path, plan: Plan) -> Plan {
 }
 
 #[test]
-fn embedded_tells_a_silent_town_as_one() {
+fn embedded_tells_a_silent_town_as_one_through_a_kill() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let plan = quick_storms(folder.path(), Plan::embedded(&folder.path().join("data")));
     let mut hub = plan.start().expect("the hub starts");
+    all_fall_silent(&hub);
+    until("absences to be on their way", PATIENCE, || match routed(&hub, "lifecycle")? {
+        0.0 => Err("none is".to_owned()),
+        _ => Ok(()),
+    })
+    .expect("the first stage says so");
+    hub.kill(None);
+    hub.start_again().expect("it starts again");
+    hub.wait_ready().expect("it is ready");
     a_silent_town_is_one_incident(&hub);
     hub.stop().expect("it stops");
     the_log_shows_what_was_folded(&hub);
@@ -79,13 +88,21 @@ fn distributed_tells_a_silent_town_as_one() {
     let mut hub = quick_storms(folder.path(), plan).start().expect("the three roles start");
     hub.join_router("router-b").expect("another router starts");
     hub.wait_ready().expect("it joins");
+    all_fall_silent(&hub);
     a_silent_town_is_one_incident(&hub);
     the_log_shows_what_was_folded(&hub);
 }
 
-fn level(connection: &mut Connection, device: &str, seq: u64) {
+fn level(hub: &Hub, device: &str, seq: u64) {
     let body = format!(r#"{{"boot":1,"seq":{seq},"params":{{"level":1.0}}}}"#);
-    assert_eq!(publish(connection, device, &body), Incoming::PubAck(7, 0));
+    let mut connection = connect(hub, device, Version::V311);
+    assert_eq!(publish(&mut connection, device, &body), Incoming::PubAck(7, 0));
+}
+
+/// Each is heard once, and not again for as long as it takes.
+fn all_fall_silent(hub: &Hub) {
+    (0..DEVICES).for_each(|n| level(hub, &device(n), 1));
+    level(hub, FAR_DEVICE, 1);
 }
 
 /// An incident of this source, once it fits.
@@ -105,13 +122,6 @@ fn a_silent_town_is_one_incident(hub: &Hub) {
     let (near, far) = (desk(hub, TOWN), desk(hub, FAR_TOWN));
     let near_watch = near.watch("storm", b"").expect("the town may watch");
     let far_watch = far.watch("storm", b"").expect("the other town may watch");
-    let mut devices: Vec<_> =
-        (0..DEVICES).map(|n| (device(n), connect(hub, &device(n), Version::V311))).collect();
-    for (device, connection) in &mut devices {
-        level(connection, device, 1);
-    }
-    level(&mut connect(hub, FAR_DEVICE, Version::V5), FAR_DEVICE, 1);
-
     let outage = seen(&near_watch, OUTAGE, |_| true);
     assert_eq!(outage.category, "device.outage");
     let place = outage.place.clone().unwrap_or_default();
@@ -126,9 +136,7 @@ fn a_silent_town_is_one_incident(hub: &Hub) {
     .expect("none is told singly");
 
     // They are back, one by one; the last one ends it.
-    for (device, connection) in &mut devices {
-        level(connection, device, 2);
-    }
+    (0..DEVICES).for_each(|n| level(hub, &device(n), 2));
     seen(&near_watch, OUTAGE, |incident| incident.recover_time.is_some());
     let incidents = near.list(&[]).expect("the town may list");
     let sources: Vec<&str> = incidents.iter().map(|incident| &*incident.source).collect();
