@@ -37,6 +37,8 @@ const BATCH_MAX: usize = 512;
 const BATCHES_MAX: usize = 16;
 /// Shortest pause before a new attempt.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// How long the broker may take to close.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A connection that lived this long starts the pauses anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// Most acknowledgements that are owed at a time: the packet ids there are. One that found no room would be lost, and
@@ -318,9 +320,11 @@ impl Poll {
             };
             let handled = match polled {
                 Err(_) => Err(Ended::Stalled(silence_max)),
-                // The broker closes, once it has read our DISCONNECT and the acknowledgements before it. If we closed, with
-                // messages of it unread, it would be told of a fault and forget them.
                 Ok(Err(_)) if ending => return self.ends,
+                Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) if ending => {
+                    closed(events).await;
+                    return self.ends;
+                }
                 Ok(Err(error)) => Err(Ended::Lost(Box::new(error))),
                 Ok(Ok(Event::Incoming(packet))) => self.incoming(packet),
                 Ok(Ok(Event::Outgoing(Outgoing::PubAck(_)))) => {
@@ -403,4 +407,11 @@ impl Poll {
             Err(TrySendError::Full(publish)) => self.held = Some(publish),
         }
     }
+}
+
+/// Waits until the broker has closed: then it has read our DISCONNECT and the acknowledgements before it. If we closed, with
+/// messages of it unread, it would be told of a fault and forget them.
+async fn closed(mut events: EventLoop) {
+    // One that does not close is left.
+    let _ = timeout(CLOSE_WAIT_MAX, async { while events.poll().await.is_ok() {} }).await;
 }
