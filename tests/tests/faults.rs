@@ -128,6 +128,19 @@ const CLOCKS: [Clock; 8] = [
     Clock { shows: |seq, now| now - 23 * HOUR * (seq % 2) as i64, flags: &[], age: 0 },
 ];
 
+/// Leaks that are not late: where a clock jumps, what it shows when it is right may lie before the time of reception that was
+/// believed of the message before.
+fn leaks_in_order(readings: &[&Value]) -> u64 {
+    let mut newest = i64::MIN;
+    let counted = readings.iter().filter(|reading| {
+        let time = reading["time"].as_i64().expect("a reading has a time");
+        let in_order = time >= newest;
+        newest = newest.max(time);
+        in_order
+    });
+    counted.filter(|reading| reading["values"]["concentration"]["v"] == LEAK).count() as u64
+}
+
 #[test]
 fn wrong_clocks_are_flagged_and_rules_keep_their_heads() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -155,8 +168,9 @@ fn wrong_clocks_are_flagged_and_rules_keep_their_heads() {
         for reading in readings.iter().filter(|reading| !flags(reading).is_empty()) {
             assert_eq!(age(reading), 0, "our time is believed instead: {reading}");
         }
-        let leaks = (device.attempted / ALARM_EVERY).min(FLAPPING);
-        assert_eq!(raised(&shown, key) as u64, leaks, "{key}: every leak until it flaps");
+        let leaks = leaks_in_order(&readings);
+        assert!(leaks > 0, "{key} leaked in {} messages", device.attempted);
+        assert_eq!(raised(&shown, key) as u64, leaks.min(FLAPPING), "{key}: until it flaps");
         let signals: Vec<_> = of_device(&shown.signals, key).collect();
         let edges: Vec<_> = signals.iter().filter(|it| it["kind"] != "severity").collect();
         let turns = edges.windows(2).all(|pair| pair[0]["kind"] != pair[1]["kind"]);
