@@ -3,8 +3,9 @@
 //! Loading finds the newest whole generation, the configuration it belongs to and the markers after it; a marker of
 //! the present configuration is made safe before the first record is routed with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::forward::Forwarded;
 use crate::generation::{
     Entry, Generation, Marker, Of, add_marker, in_force, markers, markers_entry, pending,
 };
+use crate::handle::Row;
 
 /// A partition while it is ours.
 pub(crate) struct Partition {
@@ -85,6 +87,30 @@ impl Partition {
         markers_entry(&self.markers)
     }
 
+    /// What it has counted so far.
+    pub(crate) fn counted(&self) -> Counters {
+        let mut counters = self.state.counters().to_ledger(0);
+        self.forwarded.count(&mut counters);
+        counters
+    }
+
+    /// What is shown of it.
+    pub(crate) fn row(&self) -> Row {
+        Row {
+            counters: self.state.counters().clone(),
+            forwarded: self.forwarded.clone(),
+            next: self.next,
+            target: self.target,
+            clock: self.state.clock(),
+        }
+    }
+
+    /// The same as [`Self::snapshot`] between two batches, if anything was routed since the last one.
+    pub(crate) fn snapshot_at_rest(&mut self) -> Option<Generation> {
+        let epoch = self.topic_epoch.filter(|_| self.records_since_snapshot > 0)?;
+        Some(self.snapshot(Position { epoch, partition: self.number, seq: self.next }))
+    }
+
     /// The state after the newest routed record, as a generation.
     pub(crate) fn snapshot(&mut self, position: Position) -> Generation {
         self.generation += 1;
@@ -99,5 +125,18 @@ impl Partition {
             bytes: self.state.encode(self.bundle.shared()),
             forwarded: self.forwarded.clone(),
         }
+    }
+}
+
+/// Waits until a snapshot of a partition is due by its time, records or none: `raw` may be so full that no more come before
+/// it is committed.
+pub(crate) async fn overdue(partitions: &BTreeMap<u16, Partition>, every: Duration) -> u16 {
+    let routed = partitions.iter().filter(|(_, partition)| partition.records_since_snapshot > 0);
+    match routed.map(|(number, partition)| (partition.snapshot_at + every, *number)).min() {
+        Some((due, number)) => {
+            tokio::time::sleep_until(due).await;
+            number
+        }
+        None => std::future::pending().await,
     }
 }

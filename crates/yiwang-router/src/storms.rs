@@ -91,6 +91,10 @@ impl Storms {
                 biased;
                 () = self.drain.cancelled() => break,
                 event = reader.next(self.config.batch) => event?,
+                number = self.overdue() => {
+                    self.snapshot_at_rest(number, &committer).await?;
+                    continue;
+                }
             };
             match event {
                 Event::Records(records) if records.is_empty() => break,
@@ -195,13 +199,33 @@ impl Storms {
             metrics::record_held(number, 0);
         }
         for number in numbers {
-            let Some(mut partition) = self.partitions.remove(&number) else { continue };
-            if partition.records_since_snapshot > 0 {
-                let epoch = partition.epoch;
-                let position = Position { epoch, partition: number, seq: partition.next };
-                self.snapshot(&mut partition, position, committer).await?;
-            }
+            self.snapshot_at_rest(number, committer).await?;
+            self.partitions.remove(&number);
         }
+        Ok(())
+    }
+
+    /// Waits until a snapshot is due by its time, records or none: the topic may be so full that no more come before it is
+    /// committed.
+    async fn overdue(&self) -> u16 {
+        let folded = self.partitions.iter().filter(|(_, it)| it.records_since_snapshot > 0);
+        match folded.map(|(number, partition)| (partition.snapshot_at, *number)).min() {
+            Some((since, number)) => {
+                tokio::time::sleep_until(since + self.config.snapshot_every).await;
+                number
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn snapshot_at_rest(&mut self, number: u16, committer: &Committer) -> Result<(), Error> {
+        let Some(mut partition) = self.partitions.remove(&number) else { return Ok(()) };
+        if partition.records_since_snapshot > 0 {
+            let position =
+                Position { epoch: partition.epoch, partition: number, seq: partition.next };
+            self.snapshot(&mut partition, position, committer).await?;
+        }
+        self.partitions.insert(number, partition);
         Ok(())
     }
 
@@ -211,13 +235,13 @@ impl Storms {
         end: Position,
         committer: &Committer,
     ) -> Result<(), Error> {
+        partition.records_since_snapshot = 0;
+        partition.snapshot_at = Instant::now();
         // Its next owner is at work, and writes its own.
         if !committer.is_owner(end.partition) {
             return Ok(());
         }
         partition.generation += 1;
-        partition.records_since_snapshot = 0;
-        partition.snapshot_at = Instant::now();
         let generation = Generation {
             of: Of::Storms,
             number: partition.generation,

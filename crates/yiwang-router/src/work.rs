@@ -17,9 +17,9 @@ use crate::careful::{Beginning, Care, Part, Trial, no_trying};
 use crate::dispatch::{Assigned, Order};
 use crate::finish::{Item, append_state};
 use crate::generation::{Entry, Marker, bundle, bundle_entries};
-use crate::handle::{Progress, Row};
+use crate::handle::Progress;
 use crate::outputs::{Outputs, Topics};
-use crate::partition::{Known, Partition};
+use crate::partition::{Known, Partition, overdue};
 use crate::{Bundle, Config, Error, GROUP, metrics};
 
 /// Pause before a log that is away is asked again.
@@ -82,7 +82,16 @@ impl Worker {
 
     /// Does what it is told until there are no more orders.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), Error> {
-        while let Some(order) = orders.recv().await {
+        loop {
+            let order = tokio::select! {
+                biased;
+                order = orders.recv() => order,
+                number = overdue(&self.partitions, self.config.snapshot_every) => {
+                    self.snapshot_at_rest(number).await;
+                    continue;
+                }
+            };
+            let Some(order) = order else { break };
             let going = match order {
                 Order::Records(records) => self.route(&records).await?,
                 Order::Assign(partitions, answer) => match self.assign_all(partitions).await? {
@@ -110,16 +119,20 @@ impl Worker {
     /// for only then is it of use to the next owner. False if finishing has failed.
     async fn hand_over(&mut self, numbers: Vec<u16>) -> bool {
         for number in numbers {
-            let Some(mut partition) = self.partitions.remove(&number) else { continue };
-            let Some(epoch) = partition.topic_epoch else { continue };
-            if partition.records_since_snapshot > 0 {
-                let position = Position { epoch, partition: number, seq: partition.next };
-                let generation = partition.snapshot(position);
-                self.send(Item::Snapshot { partition: number, generation }).await;
-            }
+            self.snapshot_at_rest(number).await;
+            self.partitions.remove(&number);
         }
         let (done, finished) = oneshot::channel();
         self.send(Item::Done(done)).await && finished.await.is_ok()
+    }
+
+    /// A snapshot of what was routed since the last one, without a batch that asks for it.
+    async fn snapshot_at_rest(&mut self, number: u16) {
+        let Some(partition) = self.partitions.get_mut(&number) else { return };
+        if let Some(generation) = partition.snapshot_at_rest() {
+            // If finishing has failed, the next order finds it out.
+            self.send(Item::Snapshot { partition: number, generation }).await;
+        }
     }
 
     /// Hands something on to be finished; false if finishing has failed, which then says why.
@@ -378,10 +391,10 @@ impl Worker {
         }
         tracing::info!(partition = number, seq, target, "partition assigned");
         partition.forwarded.add(&self.outputs.take_forwarded());
-        partition.published = counted(&partition);
+        partition.published = partition.counted();
         let epoch = partition.topic_epoch;
         let start = epoch.map(|epoch| Position { epoch, partition: number, seq });
-        let row = row(&partition);
+        let row = partition.row();
         self.partitions.insert(number, partition);
         Ok(Assigned { number, start, row })
     }
@@ -438,23 +451,13 @@ impl Worker {
     }
 
     fn publish(&self, partition: &mut Partition, started: Instant) {
-        let counters = counted(partition);
+        let counters = partition.counted();
         let added = counters.diff(&partition.published);
         metrics::record_batch(&added, started.elapsed().as_secs_f64());
         partition.published = counters;
         let left = partition.target.saturating_sub(partition.next);
         metrics::record_replay(partition.number, left);
-        self.progress.put(partition.number, row(partition));
-    }
-}
-
-fn row(partition: &Partition) -> Row {
-    Row {
-        counters: partition.state.counters().clone(),
-        forwarded: partition.forwarded.clone(),
-        next: partition.next,
-        target: partition.target,
-        clock: partition.state.clock(),
+        self.progress.put(partition.number, partition.row());
     }
 }
 
@@ -478,13 +481,6 @@ where
             () = drain.cancelled() => {}
         }
     }
-}
-
-/// What a partition has counted so far.
-fn counted(partition: &Partition) -> Counters {
-    let mut counters = partition.state.counters().to_ledger(0);
-    partition.forwarded.count(&mut counters);
-    counters
 }
 
 fn first(records: &Records) -> u64 {

@@ -298,6 +298,33 @@ async fn an_outage_that_lasts_holds_back_nothing_that_was_read() {
     one_outage_and_one_device(&told(&log).await);
 }
 
+/// A full topic is freed by a commit, and that comes with a snapshot: it must not wait for a record that has no room.
+#[tokio::test(start_paused = true)]
+async fn a_full_topic_is_freed_without_another_record() {
+    for full in ["raw", "lifecycle"] {
+        let mut topics = standard_topics(PARTITIONS);
+        let further = BUNDLE.routes().topics().iter();
+        topics.extend(further.map(|topic| TopicSpec::stream(&topic.name, PARTITIONS, &[])));
+        let topic = topics.iter_mut().find(|topic| topic.name == full).unwrap();
+        topic.retention.bytes_max = 1;
+        let log = Log::open_memory(MemoryConfig::default(), topics).unwrap();
+        let every = Duration::from_secs(1);
+        let config = Config { snapshot_every: every, snapshot_records_max: u64::MAX, ..config() };
+        let (router, handle) = Router::new(config, log.clone(), BUNDLE.clone()).unwrap();
+        let drain = CancellationToken::new();
+        let drive = async {
+            for minute in 0..4 {
+                append_storm(&log, minute).await;
+            }
+            drained(&handle).await;
+            drain.cancel();
+        };
+        let both = async { tokio::join!(router.run(drain.clone()), drive).0.unwrap() };
+        let done = tokio::time::timeout(Duration::from_hours(1), both).await;
+        assert!(done.is_ok(), "{full} is never freed: {:?}", log.status().full);
+    }
+}
+
 /// Rows of `lifecycle` as three partitions of `raw` would make them: eight groups of nine devices, silent and back.
 struct Rows {
     random: u64,
