@@ -159,7 +159,16 @@ impl Assembly {
         let settings = settings::centre(&self.config, &self.keys);
         let centre =
             yiwang_centre::run(settings, works_with, listener, further, ready, self.stop.clone());
-        parts.spawn(async { (Role::Centre.as_str(), centre.await.map_err(anyhow::Error::from)) });
+        let file = settings::store_file(&self.config);
+        parts.spawn(async move {
+            let ended = centre.await.map_err(anyhow::Error::from);
+            // The store's own words do not name it.
+            let ended = match file {
+                Some(file) => ended.with_context(|| format!("its store is {}", file.display())),
+                None => ended,
+            };
+            (Role::Centre.as_str(), ended)
+        });
         Ok(address)
     }
 

@@ -135,6 +135,11 @@ pub fn embedded(config: &Config) -> anyhow::Result<EmbeddedConfig> {
     Ok(EmbeddedConfig::new(folder))
 }
 
+/// File of the store, where it is one.
+pub fn store_file(config: &Config) -> Option<PathBuf> {
+    config.raw.store.url.is_empty().then(|| config.raw.data.join("store").join("yiwang.db"))
+}
+
 /// The store's settings.
 ///
 /// # Errors
@@ -144,17 +149,17 @@ pub fn store(config: &Config) -> anyhow::Result<yiwang_store::Config> {
         connections_max: config.raw.store.connections_max,
         ..yiwang_store::Limits::default()
     };
-    let url = &config.raw.store.url;
-    if url.is_empty() {
-        let folder = config.raw.data.join("store");
-        std::fs::create_dir_all(&folder).map_err(|error| {
+    if let Some(path) = store_file(config) {
+        let folder = path.parent().unwrap_or(&config.raw.data);
+        std::fs::create_dir_all(folder).map_err(|error| {
             Failure::Unavailable(format!(
                 "failed to make {}: {error}; set data or its permissions",
                 folder.display()
             ))
         })?;
-        return Ok(yiwang_store::Config::Sqlite { path: folder.join("yiwang.db"), limits });
+        return Ok(yiwang_store::Config::Sqlite { path, limits });
     }
+    let url = &config.raw.store.url;
     // A URL with a password in it is itself a secret: it may be given by reference.
     let reference = url.starts_with("file:") || url.starts_with("env:");
     let url = if reference { secret(url, config.raw.profile)? } else { url.clone() };
