@@ -78,13 +78,22 @@ impl Connection {
 
     /// Puts a PUBLISH into the buffer; [`Connection::flush`] sends it.
     pub fn publish(&mut self, topic: &str, packet_id: u16, payload: &[u8]) {
+        self.put(0x32, topic, &packet_id.to_be_bytes(), payload);
+    }
+
+    /// The same at QoS 0: no acknowledgement will come.
+    pub fn publish_qos0(&mut self, topic: &str, payload: &[u8]) {
+        self.put(0x30, topic, &[], payload);
+    }
+
+    fn put(&mut self, first: u8, topic: &str, packet_id: &[u8], payload: &[u8]) {
         let properties = usize::from(self.version == Version::V5);
         let out = &mut self.out;
-        out.push(0x32);
-        remaining_length(2 + topic.len() + 2 + properties + payload.len(), out);
+        out.push(first);
+        remaining_length(2 + topic.len() + packet_id.len() + properties + payload.len(), out);
         out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
         out.extend_from_slice(topic.as_bytes());
-        out.extend_from_slice(&packet_id.to_be_bytes());
+        out.extend_from_slice(packet_id);
         if properties == 1 {
             out.push(0);
         }
