@@ -70,6 +70,10 @@ impl Moment<'_> {
         e.stale = false;
         e.judged = mark.t;
         e.holds = holds && self.rule.schedule.is_some();
+        if self.rule.absent().is_some() {
+            // Heard: the next absence is counted from here again.
+            e.start = Mark::NEVER;
+        }
         if when {
             e.last_true = mark;
         }

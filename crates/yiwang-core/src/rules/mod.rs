@@ -12,6 +12,7 @@ pub mod expr;
 mod machine;
 mod memory;
 pub mod model;
+mod operator;
 pub mod program;
 mod samples;
 mod snapshot;

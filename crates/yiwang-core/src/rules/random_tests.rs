@@ -117,19 +117,25 @@ enum Input {
         maintenance: bool,
         windows: Vec<(i64, i64)>,
     },
+    /// So many seconds later an operator clears the alarm of a rule.
+    Clear {
+        seconds: i64,
+        rule: usize,
+    },
     Restart,
 }
 
 fn input() -> impl Strategy<Value = Input> {
     let set = (prop::option::of(0..5), prop::option::of(any::<bool>()), prop::option::of(0..2_u16));
     prop_oneof![
-        6 => (-4..10_i64, 0..60_i64, set)
+        6 => (-4..10_i64, -60..60_i64, set)
             .prop_map(|(ahead, delay, (a, b, m))| Input::Sample { ahead, delay, a, b, m }),
         3 => (1..400_i64).prop_map(Input::Tick),
         1 => (0..100_i64, prop::bool::weighted(0.3), prop::collection::vec((-8..20_i64, 1..12_i64), 0..4))
             .prop_map(|(seconds, maintenance, windows)| {
                 Input::Configuration { seconds, maintenance, windows }
             }),
+        2 => (0..30_i64, 0..3_usize).prop_map(|(seconds, rule)| Input::Clear { seconds, rule }),
         1 => Just(Input::Restart),
     ]
 }
@@ -205,6 +211,16 @@ proptest! {
                     hub.run(|state, cx, out| state.release(cx, now, out));
                     slow.reconfigure(now);
                 }
+                Input::Clear { seconds, rule } if rule < texts.len() => {
+                    now += seconds * 1000;
+                    let by = Mark { t: now, raw: Id(1) };
+                    let stood = matches!(hub.letter(rule), 'F' | 'C');
+                    let mut cleared = None;
+                    hub.run(|state, cx, out| cleared = Some(state.clear(cx, rule, by, out)));
+                    prop_assert_eq!(cleared, Some(stood));
+                    slow.operator_clears(rule, now);
+                }
+                Input::Clear { .. } => {}
                 // The same configuration: nothing is said, now or later, that would not have been.
                 Input::Restart => {
                     hub.restart();

@@ -4,6 +4,7 @@
 //! compiled path only the parser and the rule texts.
 
 mod maintenance;
+mod operator;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,8 @@ struct One {
     steps: Vec<Option<Option<Millis>>>,
     raises: Vec<Millis>,
     remind: Option<Millis>,
+    /// When an operator cleared the alarm: what is said of it, and of an absence that stays, is named after that.
+    anew: Option<Millis>,
 }
 
 pub(super) struct Reference {
@@ -87,6 +90,7 @@ impl Reference {
             steps: vec![None; rule.severity.steps.len()],
             raises: Vec::new(),
             remind: None,
+            anew: None,
         };
         Self {
             model: model.clone(),
@@ -140,7 +144,7 @@ impl Reference {
             return;
         }
         one.newest_signal = one.newest_signal.max(t);
-        let edge = timer.then_some(t);
+        let edge = timer.then_some(if one.anew.is_some() { 0 } else { t });
         let said = (rule, kind, one.newest_signal, one.since, one.severity, cause, edge);
         self.said.push(said);
     }
@@ -182,6 +186,7 @@ impl Reference {
         one.held = held;
         one.cause = match one.state {
             State::Pending(p) if timer => p,
+            _ if one.anew.is_some() => 0,
             _ if absent => newest,
             _ => t,
         };
@@ -322,6 +327,7 @@ impl Reference {
                 if self.all[rule].state == State::Firing {
                     self.clear(rule, t, "", false);
                 }
+                self.all[rule].anew = None;
             } else if self.properties(rule).iter().any(|name| set.contains_key(name)) {
                 self.judge(rule, t);
             }
@@ -481,9 +487,10 @@ impl Reference {
         self.advance(now - self.lag - 10_000);
         for rule in 0..self.rules.len() {
             let Some(ms) = self.absent(rule) else { continue };
-            let due = self.newest().max(listening_since) + ms + 10_000;
+            let anew = self.all[rule].anew.unwrap_or(Millis::MIN);
+            let due = self.newest().max(listening_since).max(anew) + ms + 10_000;
             if self.all[rule].state == State::Normal && now >= due {
-                let edge = self.newest() + ms;
+                let edge = self.newest().max(anew.saturating_sub(self.lag + 10_000)) + ms;
                 self.raise(rule, edge, edge, true);
             }
         }

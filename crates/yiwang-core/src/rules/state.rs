@@ -77,6 +77,8 @@ pub enum Cause {
     Quiet,
     /// Raised and cleared by a late sample.
     Late,
+    /// An operator said so.
+    Operator,
     /// The rule is gone from the configuration.
     RuleRemoved,
     /// Raises too often.
@@ -92,6 +94,7 @@ impl Cause {
             Self::Missing => "MISSING",
             Self::Quiet => "QUIET",
             Self::Late => "LATE",
+            Self::Operator => "OPERATOR",
             Self::RuleRemoved => "RULE_REMOVED",
             Self::Flapping => "FLAPPING",
         }
@@ -147,7 +150,8 @@ pub(super) struct Entry {
     /// With a schedule: the newest sample or edge of the calendar that was judged.
     pub judged: Millis,
     pub severity: AlarmSeverity,
-    /// Start of Pending (`p`) or Clearing (`q`).
+    /// Start of Pending (`p`) or Clearing (`q`). Of an absence that an operator cleared: when by our clock it began to be
+    /// counted anew, named after that clear, up to the next sample.
     pub start: Mark,
     /// Newest sample of the rule.
     pub seen: Mark,
@@ -233,6 +237,7 @@ impl Entry {
         self.stale = false;
         self.flapping = false;
         self.held = Held::No;
+        self.start = Mark::NEVER;
         self.samples = 0;
         self.trues.clear();
         self.steps.fill(StepState::Off);
@@ -243,6 +248,7 @@ impl Entry {
     pub(super) fn is_blank(&self) -> bool {
         self.phase == Phase::Normal
             && !self.holds
+            && self.start == Mark::NEVER
             && self.newest_signal == Millis::MIN
             && self.raises.is_empty()
     }

@@ -108,7 +108,7 @@ impl DeviceRules {
         if self.newest.t == Millis::MIN {
             return;
         }
-        let limit = now.saturating_sub(self.lag).saturating_sub(GRACE_MS);
+        let limit = self.clock(now);
         if self.next <= limit {
             self.run_timers(cx, limit, out);
         }
@@ -128,17 +128,17 @@ impl DeviceRules {
             let Some(ms) = rule.absent() else { continue };
             let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);
             let known = self.entries.get(at).is_some_and(|e| usize::from(e.rule) == index);
-            let raised = known && self.entries.get(at).is_some_and(Entry::raised);
-            if raised || now < absent_due(self.newest.t, listening_since, ms) {
+            let Some((opened, from)) = self.silent_since(index) else { continue };
+            if now < absent_due(self.newest.t.max(opened.t), listening_since, ms) {
                 continue;
             }
             if !known {
                 insert(&mut self.entries, at, (index, rule));
             }
             let Some(entry) = self.entries.get_mut(at) else { continue };
-            let edge = self.newest.t.saturating_add(ms);
+            let edge = from.saturating_add(ms);
             let moment = Moment { cx, rule, memory: &self.memory, t: edge };
-            moment.raise(entry, edge, edge, (self.newest, self.newest.born(edge)), out);
+            moment.raise(entry, edge, edge, (opened, opened.born(edge)), out);
         }
         self.find_next(cx);
     }
@@ -163,6 +163,24 @@ impl DeviceRules {
         self.find_next(cx);
     }
 
+    /// The device's clock as timers see it at `now`.
+    pub(super) fn clock(&self, now: Millis) -> Millis {
+        now.saturating_sub(self.lag).saturating_sub(GRACE_MS)
+    }
+
+    /// What an absence that is not raised is counted from, and when that was by the device's clock: its newest sample, or
+    /// an operator's clear since then.
+    fn silent_since(&self, rule: usize) -> Option<(Mark, Millis)> {
+        let heard = self.newest;
+        match self.entries.iter().find(|entry| usize::from(entry.rule) == rule) {
+            Some(entry) if entry.raised() => None,
+            Some(Entry { start, .. }) if *start != Mark::NEVER => {
+                Some((*start, self.clock(start.t).max(heard.t)))
+            }
+            _ => Some((heard, heard.t)),
+        }
+    }
+
     /// The earliest tick that can move a timer other than an absence.
     fn timer_due(&self) -> Option<Millis> {
         (self.next != Millis::MAX)
@@ -181,16 +199,16 @@ impl DeviceRules {
         }
         let absent = cx.rules.rules.iter().enumerate().filter_map(|(index, rule)| {
             let ms = rule.absent()?;
-            let raised = self.phase(index) != Phase::Normal;
-            (!raised).then(|| absent_due(self.newest.t, listening_since, ms))
+            let (opened, _) = self.silent_since(index)?;
+            Some(absent_due(self.newest.t.max(opened.t), listening_since, ms))
         });
         absent.chain(timers).min()
     }
 }
 
 /// By our own clock: we must have listened for all of that time.
-fn absent_due(newest: Millis, listening_since: Millis, ms: Millis) -> Millis {
-    newest.max(listening_since).saturating_add(ms).saturating_add(GRACE_MS)
+fn absent_due(since: Millis, listening_since: Millis, ms: Millis) -> Millis {
+    since.max(listening_since).saturating_add(ms).saturating_add(GRACE_MS)
 }
 
 impl Moment<'_> {
