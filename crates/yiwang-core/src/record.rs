@@ -50,6 +50,21 @@ pub struct Raw<'a> {
     pub payload: &'a [u8],
 }
 
+/// An operator's clear of an alarm, on `raw` like what its device says; borrowed from the batch it was read with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clear<'a> {
+    /// Key of the device.
+    pub device: &'a str,
+    /// Id of the rule.
+    pub rule: &'a str,
+    /// Who clears.
+    pub actor: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// Stamped by the service that took it, ms UTC. It moves no clock.
+    pub received_at: Millis,
+}
+
 /// The heartbeat of a gateway on every partition of `raw`: what makes time pass where nothing is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tick {

@@ -35,6 +35,13 @@ fn raw(record: &RawRecord<'_>) -> Value {
         RawRecord::Tick { origin, received_at } => {
             json!({"tick": origin, "received_at": received_at})
         }
+        RawRecord::Clear(clear) => short(json!({
+            "clear": clear.rule,
+            "device": clear.device,
+            "actor": clear.actor,
+            "reason": clear.reason,
+            "received_at": clear.received_at,
+        })),
         RawRecord::Raw(raw) => short(json!({
             "device": raw.device,
             "lane": format!("{:?}", raw.lane).to_uppercase(),

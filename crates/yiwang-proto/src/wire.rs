@@ -1,116 +1,22 @@
-//! Hand-written protobuf of the hot records: `Raw` and `Tick` are read without copying, `Raw`, `Tick` and `Reading`
-//! are written straight into the batch. A property test holds them equal to the generated code.
+//! Hand-written protobuf of the hot records: those of topic `raw` are read without copying, they and `Reading` are
+//! written straight into the batch. A property test holds them equal to the generated code.
 //!
 //! The reader accepts any valid protobuf of the message: fields in any order, repeated scalars (the last wins),
 //! unknown fields (skipped); anything else is an error, never a panic and never an allocation.
 
+mod raw;
+
 use yiwang_core::ids::Id;
-use yiwang_core::record::{BodyKind, Lane, Millis, Raw};
+use yiwang_core::record::Millis;
 use yiwang_core::sample::{Flags, Quality};
 
-use crate::convert::{Malformed, kind_to_wire, lane_to_wire};
 pub use crate::readings::touch;
+pub use raw::{RawRecord, read_raw, write_clear, write_raw, write_tick};
 
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const LENGTH: u8 = 2;
 const FIXED32: u8 = 5;
-
-/// A record of topic `raw`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RawRecord<'a> {
-    /// Bytes of a device.
-    Raw(Raw<'a>),
-    /// A gateway's heartbeat.
-    Tick {
-        /// Name of the gateway process.
-        origin: &'a str,
-        /// When, ms UTC.
-        received_at: Millis,
-    },
-}
-
-/// Appends a raw record.
-pub fn write_raw(raw: &Raw<'_>, out: &mut Vec<u8>) {
-    write_text(1, raw.device, out);
-    write_uint(2, lane_to_wire(raw.lane) as u64, out);
-    write_uint(3, kind_to_wire(raw.kind) as u64, out);
-    write_text(4, raw.path, out);
-    write_text(5, raw.listener, out);
-    write_text(6, raw.peer, out);
-    write_uint(7, raw.received_at as u64, out);
-    write_bytes(8, raw.payload, out);
-}
-
-/// Appends a tick.
-pub fn write_tick(origin: &str, received_at: Millis, out: &mut Vec<u8>) {
-    write_text(1, origin, out);
-    write_uint(2, received_at as u64, out);
-}
-
-/// Reads a record of topic `raw`: a tick has no key.
-///
-/// # Errors
-/// [`Malformed`] for anything that is no protobuf of the message.
-pub fn read_raw<'a>(key: &[u8], value: &'a [u8]) -> Result<RawRecord<'a>, Malformed> {
-    let read = if key.is_empty() { read_tick(value) } else { read_device(value) };
-    read.ok_or_else(|| Malformed { topic: "raw", what: "no valid protobuf".to_owned() })
-}
-
-fn read_tick(value: &[u8]) -> Option<RawRecord<'_>> {
-    let (mut origin, mut received_at) = ("", 0);
-    let mut fields = Fields(value);
-    while let Some(field) = fields.next()? {
-        match field {
-            (1, Field::Bytes(bytes)) => origin = std::str::from_utf8(bytes).ok()?,
-            (2, Field::Int(int)) => received_at = int as i64,
-            (1 | 2, _) => return None,
-            _ => {}
-        }
-    }
-    Some(RawRecord::Tick { origin, received_at })
-}
-
-fn read_device(value: &[u8]) -> Option<RawRecord<'_>> {
-    let mut raw = Raw {
-        device: "",
-        lane: Lane::Listen,
-        kind: BodyKind::Other,
-        path: "",
-        listener: "",
-        peer: "",
-        received_at: 0,
-        payload: &[],
-    };
-    let mut fields = Fields(value);
-    while let Some(field) = fields.next()? {
-        match field {
-            (1, Field::Bytes(bytes)) => raw.device = std::str::from_utf8(bytes).ok()?,
-            (2, Field::Int(int)) => raw.lane = lane(int)?,
-            (3, Field::Int(int)) => raw.kind = kind(int)?,
-            (4, Field::Bytes(bytes)) => raw.path = std::str::from_utf8(bytes).ok()?,
-            (5, Field::Bytes(bytes)) => raw.listener = std::str::from_utf8(bytes).ok()?,
-            (6, Field::Bytes(bytes)) => raw.peer = std::str::from_utf8(bytes).ok()?,
-            (7, Field::Int(int)) => raw.received_at = int as i64,
-            (8, Field::Bytes(bytes)) => raw.payload = bytes,
-            (1..=8, _) => return None,
-            _ => {}
-        }
-    }
-    Some(RawRecord::Raw(raw))
-}
-
-fn lane(int: u64) -> Option<Lane> {
-    [Lane::Listen, Lane::Subscribe, Lane::Kafka]
-        .into_iter()
-        .find(|&lane| lane_to_wire(lane) as u64 == int)
-}
-
-fn kind(int: u64) -> Option<BodyKind> {
-    [BodyKind::Property, BodyKind::Event, BodyKind::Raw, BodyKind::Other]
-        .into_iter()
-        .find(|&kind| kind_to_wire(kind) as u64 == int)
-}
 
 /// What is the same for all readings of a device under one configuration: encoded once, copied into each reading.
 #[derive(Clone, Debug, Default)]

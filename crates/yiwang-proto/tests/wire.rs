@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use prost::Message;
 use yiwang_core::ids::Id;
-use yiwang_core::record::{BodyKind, Lane, Raw};
+use yiwang_core::record::{BodyKind, Clear, Lane, Raw};
 use yiwang_core::sample::{Flags, Quality};
 use yiwang_proto::record::v1;
 use yiwang_proto::wire::{
     DeviceFields, DeviceText, RawRecord, ReadingHead, ReadingWriter, ValueKey, WireValue, read_raw,
-    write_raw, write_tick,
+    write_clear, write_raw, write_tick,
 };
 
 fn generated_raw() -> impl Strategy<Value = v1::Raw> {
@@ -24,8 +24,17 @@ fn generated_raw() -> impl Strategy<Value = v1::Raw> {
             peer,
             received_at,
             payload,
+            clear: None,
         },
     )
+}
+
+fn generated_clear() -> impl Strategy<Value = v1::Raw> {
+    let text = "[a-z\u{6c34}/]{0,40}";
+    (text, text, text, text, any::<i64>()).prop_map(|(device, rule, actor, reason, received_at)| {
+        let clear = Some(v1::Clear { rule, actor, reason });
+        v1::Raw { device, received_at, clear, ..v1::Raw::default() }
+    })
 }
 
 fn generated_value() -> impl Strategy<Value = v1::Value> {
@@ -69,6 +78,22 @@ proptest! {
         let mut out = Vec::new();
         write_raw(&raw, &mut out);
         prop_assert_eq!(v1::Raw::decode(&out[..]).unwrap(), generated);
+    }
+
+    #[test]
+    fn a_clear_is_read_and_written_as_generated(generated in generated_clear(), cut in 0.0..1.0_f64) {
+        let bytes = generated.encode_to_vec();
+        let RawRecord::Clear(clear) = read_raw(b"k", &bytes).unwrap() else { panic!("a clear") };
+        let Clear { device, rule, actor, reason, received_at } = clear;
+        let wanted = generated.clear.as_ref().unwrap();
+        prop_assert_eq!((device, received_at), (&*generated.device, generated.received_at));
+        prop_assert_eq!((rule, actor, reason), (&*wanted.rule, &*wanted.actor, &*wanted.reason));
+        let mut out = Vec::new();
+        write_clear(&clear, &mut out);
+        prop_assert_eq!(v1::Raw::decode(&out[..]).unwrap(), generated);
+        let cut = (bytes.len() as f64 * cut) as usize;
+        let ours = read_raw(b"k", &bytes[..cut]).is_ok();
+        prop_assert_eq!(ours, v1::Raw::decode(&bytes[..cut]).is_ok());
     }
 
     #[test]

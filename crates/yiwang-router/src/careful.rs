@@ -186,6 +186,7 @@ impl Trial {
         };
         let raw = match input {
             Input::Raw(raw) | Input::Named { raw, .. } | Input::Poison { raw, .. } => raw,
+            Input::Clear(clear) => unknown(clear.device, clear.received_at),
             Input::Tick { received_at } => unknown("", received_at),
             Input::Unreadable { key, .. } => unknown(key, record.appended_at),
         };
@@ -197,6 +198,7 @@ impl Trial {
 pub(crate) fn input<'a>(record: &RecordRef<'a>) -> Input<'a> {
     match read_raw(record.key, record.value) {
         Ok(RawRecord::Raw(raw)) => Input::Raw(raw),
+        Ok(RawRecord::Clear(clear)) => Input::Clear(clear),
         Ok(RawRecord::Tick { received_at, .. }) => Input::Tick { received_at },
         Err(_) => {
             let key = std::str::from_utf8(record.key).unwrap_or_default();

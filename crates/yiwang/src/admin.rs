@@ -19,7 +19,7 @@ use crate::keys::{self, Keys};
 use crate::ledger::Sources;
 use crate::readiness::Readiness;
 use crate::reload::{Reload, Told};
-use crate::{logs, settings, trace};
+use crate::{alarm, logs, settings, trace};
 
 /// Records that wait for the reader.
 const QUEUE_MAX: usize = 1_024;
@@ -176,6 +176,16 @@ impl AdminService for Service {
         let roles = roles.into_iter().map(str::to_owned).collect();
         let configuration = epoch.to_string();
         Ok(Response::new(v1::ReloadResponse { taken, configuration, roles, problems }))
+    }
+
+    async fn clear_alarm(
+        &self,
+        request: Request<v1::ClearAlarmRequest>,
+    ) -> Result<Response<v1::ClearAlarmResponse>, Status> {
+        self.check(&request)?;
+        let asked = request.into_inner();
+        alarm::check(&self.reload.bundle(), &asked)?;
+        Ok(Response::new(alarm::append(&self.log, &asked).await?))
     }
 }
 

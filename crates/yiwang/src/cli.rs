@@ -150,6 +150,12 @@ one stays.")]
         #[arg(long)]
         target: Option<String>,
     },
+    /// Alarms of devices.
+    Alarm {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: AlarmCommand,
+    },
     /// Bearer tokens of units.
     Token {
         /// What to do with them.
@@ -258,6 +264,30 @@ Exit codes: 0 every vector passes; 1 one fails; 3 a file does not load.")]
         /// Product files; without one all configured products. Calendars are those of the configuration.
         #[arg(value_name = "FILE.thing.yaml")]
         files: Vec<PathBuf>,
+    },
+}
+
+/// Commands about alarms.
+#[derive(Subcommand, Debug)]
+pub enum AlarmCommand {
+    /// Clear the alarm of a rule through the running hub: its next true sample raises anew.
+    #[command(after_help = "\
+Prints where the order lies on topic raw once it cannot be lost; the router carries it out in the order of the log (signal
+with cause OPERATOR), and where no alarm stands nothing happens. A device that stays silent is told again after the time of
+its rule. Exit codes: 0 ordered; 1 refused; 4 no hub.")]
+    Clear {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Key of the device, e.g. wl-radar-01/R-0001.
+        device: String,
+        /// Id of the rule, e.g. high-level.
+        rule: String,
+        /// Why; it stands in the record and in the signal.
+        #[arg(long)]
+        reason: String,
+        /// gRPC address of the hub; without it the configured one.
+        #[arg(long)]
+        target: Option<String>,
     },
 }
 

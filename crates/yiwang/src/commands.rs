@@ -14,9 +14,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use yiwang_proto::admin::v1::ClearAlarmRequest;
 
 use crate::cli::{
-    Cli, Command, ConfigArgs, FleetArgs, LogCommand, Role, RuleCommand, TokenCommand,
+    AlarmCommand, Cli, Command, ConfigArgs, FleetArgs, LogCommand, Role, RuleCommand, TokenCommand,
 };
 use crate::config::Config;
 use crate::fleet::{self, Counters};
@@ -61,6 +62,12 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Ledger { config, json, target } => inspect::ledger(&config, json, target).await,
         Command::Reload { config, target } => inspect::reload(&config, target).await,
+        Command::Alarm {
+            command: AlarmCommand::Clear { config, device, rule, reason, target },
+        } => {
+            let asked = ClearAlarmRequest { device, rule, reason };
+            inspect::clear_alarm(&config, asked, target).await.map(|()| ExitCode::SUCCESS)
+        }
         Command::Token { command: TokenCommand::New { config, unit } } => {
             tokens::new(&config, &unit).await.map(|()| ExitCode::SUCCESS)
         }

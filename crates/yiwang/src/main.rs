@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod admin;
+mod alarm;
 mod bundle;
 mod cli;
 mod commands;

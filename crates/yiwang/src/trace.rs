@@ -62,6 +62,7 @@ pub async fn add_outcomes(store: &Store, told: &mut Value) -> Result<(), yiwang_
 fn fate(fate: Fate) -> (&'static str, Option<&'static str>) {
     match fate {
         Fate::Tick => ("TICK", None),
+        Fate::Clear => ("CLEAR", None),
         Fate::Routed => ("ROUTED", None),
         Fate::Quarantined(reason) => ("QUARANTINED", Some(reason.as_str())),
         Fate::Duplicate => ("DUPLICATE", None),

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use yiwang_proto::record::v1;
-use yiwang_proto::wire::{RawRecord, read_raw, write_raw, write_tick};
+use yiwang_proto::wire::{RawRecord, read_raw, write_clear, write_raw, write_tick};
 
 use crate::Check;
 
@@ -44,6 +44,15 @@ pub(crate) fn record() -> Check {
                     assert_eq!(generated.device, raw.device);
                     assert_eq!(generated.received_at, raw.received_at);
                     write_raw(raw, &mut out);
+                }
+                RawRecord::Clear(clear) => {
+                    let generated =
+                        v1::Raw::decode(bytes).expect("the generated reader accepts it");
+                    let inner = generated.clear.expect("it has the clear too");
+                    assert_eq!((&*generated.device, &*inner.rule), (clear.device, clear.rule));
+                    assert_eq!((&*inner.actor, &*inner.reason), (clear.actor, clear.reason));
+                    assert_eq!(generated.received_at, clear.received_at);
+                    write_clear(clear, &mut out);
                 }
                 RawRecord::Tick { origin, received_at } => {
                     let generated =

@@ -142,6 +142,7 @@ fn key(
             work.swap_arena(prepared.at);
             name?;
         }
+        Input::Clear(clear) => work.keys.push_str(clear.device),
         Input::Tick { .. } | Input::Poison { .. } | Input::Unreadable { .. } => return None,
     }
     Some(start..work.keys.len())

@@ -1,7 +1,8 @@
 //! Row R of the ledger for one partition, as plain integers.
 //!
 //! Part of the partition's state, so that they are exact after a crash: a replay counts what it repeats from the
-//! snapshot's figures on. Every raw record adds one to `raw` and one to exactly one fate.
+//! snapshot's figures on. Every record that a device said adds one to `raw` and
+//! one to exactly one fate; ticks and operators' clears are counted apart.
 
 use super::bytes::{Damaged, Reader, Writer};
 use super::{Fate, Rejection};
@@ -11,7 +12,7 @@ use crate::record::QuarantineReason;
 /// What happened to the records of a partition since the log began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteCounters {
-    /// Raw records, ticks not counted.
+    /// Raw records of devices: ticks and operators' clears are not counted.
     pub raw: u64,
     /// Understood.
     pub routed: u64,
@@ -41,6 +42,10 @@ pub struct RouteCounters {
     pub item_rejected: u64,
     /// Signals of absences, and what else was said of them, handed to who sees whole groups.
     pub lifecycle: u64,
+    /// Operators' clears, outside of the sum as ticks are.
+    pub clears: u64,
+    /// Of them: no such alarm stood, or nobody knows the device or the rule.
+    pub clears_void: u64,
     /// How often births of a Sparkplug edge node were wanted, at most once a minute each.
     pub rebirths_wanted: u64,
 }
@@ -50,6 +55,10 @@ impl RouteCounters {
         match fate {
             Fate::Tick => {
                 self.ticks += 1;
+                return;
+            }
+            Fate::Clear => {
+                self.clears += 1;
                 return;
             }
             Fate::Routed => self.routed += 1,
@@ -82,6 +91,8 @@ impl RouteCounters {
         }
         add("pending", "", pending);
         add("ticks", "", self.ticks);
+        add("clears", "", self.clears);
+        add("clears_void", "", self.clears_void);
         add("content_differs", "", self.content_differs);
         add("readings", "", self.readings);
         add("signals", "", self.signals);
@@ -111,6 +122,8 @@ impl RouteCounters {
             &mut self.item_rejected,
             &mut self.rebirths_wanted,
             &mut self.lifecycle,
+            &mut self.clears,
+            &mut self.clears_void,
         ];
         let fates = one.into_iter().chain(two).chain(&mut self.quarantined);
         fates.chain(&mut self.rejected).chain(items)

@@ -98,6 +98,11 @@ impl Hub {
         hub
     }
 
+    fn clear(&mut self, device: &str, rule: &str) {
+        let (actor, reason, received_at) = ("admin", "r", 0);
+        self.input(&Input::Clear(Clear { device, rule, actor, reason, received_at }));
+    }
+
     fn swap(&mut self, new: &Arc<Shared>) {
         self.ways = Ways::default();
         self.state.swap(&self.shared, new, &mut self.ways).unwrap();
@@ -139,6 +144,16 @@ fn absences_leave_with_their_group_and_the_same_ids() {
     assert_eq!(numbers, [1, 2, 3, 4]);
     let counted = |hub: &Hub| (hub.state.counters().signals, hub.state.counters().lifecycle);
     assert_eq!((counted(&hub), counted(&plain)), ((0, 4), (4, 0)));
+}
+
+#[test]
+fn an_operators_clear_leaves_with_the_group() {
+    let mut hub = Hub::fall_silent(&shared(true, DEVICES, |text| text));
+    hub.clear("wl-radar-01/R-0001", "silent");
+    let expected = (Absent::Says, SignalKind::Clear, "wl-radar-01/R-0001/silent", AREA);
+    assert_eq!(hub.absences().last(), Some(&expected));
+    let signal = &hub.ways.absences.last().unwrap().signal;
+    assert_eq!((&*signal.cause, hub.ways.signals.len()), ("OPERATOR", 0));
 }
 
 #[test]

@@ -7,6 +7,9 @@
 mod batch;
 pub mod bytes;
 mod change;
+mod clear;
+#[cfg(test)]
+mod clear_tests;
 mod counters;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -34,7 +37,7 @@ pub use shared::Shared;
 pub use state::{PartitionState, Workspace};
 
 use crate::ids::Id;
-use crate::record::{Absence, Absent, Command, Millis, QuarantineReason, Raw, Signal};
+use crate::record::{Absence, Absent, Clear, Command, Millis, QuarantineReason, Raw, Signal};
 use crate::registry::{Device, DeviceNo};
 use crate::sample::{Flags, PropertyRef, Sampled, Samples, Value};
 use crate::thing::{DataType, Product, Property};
@@ -68,6 +71,8 @@ pub enum Input<'a> {
         /// When, ms UTC.
         received_at: Millis,
     },
+    /// An operator clears an alarm.
+    Clear(Clear<'a>),
     /// A record at which the process has ended so often that it is not tried again.
     Poison {
         /// As received.
@@ -112,6 +117,8 @@ impl Rejection {
 pub enum Fate {
     /// A heartbeat: counted apart.
     Tick,
+    /// An operator's clear, done or found to be about nothing: counted apart, as no device said it.
+    Clear,
     /// Understood; its outputs, possibly none, were handed out.
     Routed,
     /// Could not be normalised; the bytes were handed out with the reason.

@@ -82,7 +82,7 @@ impl PartitionState {
             match self.route_item(shared, (raw, id), (pack, item), work, &mut rows) {
                 Fate::Duplicate => duplicate += 1,
                 Fate::Rejected(_) => rejected += 1,
-                Fate::Routed | Fate::Quarantined(_) | Fate::Tick => {}
+                Fate::Routed | Fate::Quarantined(_) | Fate::Tick | Fate::Clear => {}
             }
         }
         // Its items were records too.

@@ -36,6 +36,7 @@ impl PartitionState {
     ) -> Fate {
         let fate = match *input {
             Input::Tick { received_at } => self.tick(shared, received_at, work, sink),
+            Input::Clear(clear) => self.clear(shared, place, (&clear, prepared.device), work, sink),
             Input::Raw(raw) => {
                 self.advance(raw.received_at, false);
                 self.route_raw(shared, place, (&raw, prepared), work, sink)

@@ -124,6 +124,7 @@ impl Hub {
                 for record in records.iter() {
                     match wire::read_raw(record.key, record.value).unwrap() {
                         RawRecord::Raw(raw) => stored.push(Stored::from(raw)),
+                        RawRecord::Clear(clear) => panic!("no gateway writes {clear:?}"),
                         RawRecord::Tick { origin, received_at } => {
                             assert_eq!((origin, received_at), ("gw-test", NOW));
                         }

@@ -102,6 +102,26 @@ pub struct ReloadResponse {
     pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClearAlarmRequest {
+    /// `pk/dn`.
+    #[prost(string, tag = "1")]
+    pub device: ::prost::alloc::string::String,
+    /// Id of the rule.
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+    /// Why, for the record and the incident: one to 500 bytes.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Where the order lies on topic `raw`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClearAlarmResponse {
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadLogResponse {
     #[prost(uint32, tag = "1")]
     pub partition: u32,
@@ -124,7 +144,7 @@ pub mod admin_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// What `yiwang ledger`, `log read`, `trace`, `reload` and `doctor` ask of a running hub, whose data folder is locked.
+    /// What `yiwang ledger`, `log read`, `trace`, `reload`, `alarm clear` and `doctor` ask of a running hub, whose data folder is locked.
     #[derive(Debug, Clone)]
     pub struct AdminServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -325,6 +345,32 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("yiwang.admin.v1.AdminService", "Reload"));
             self.inner.unary(req, path, codec).await
         }
+        /// Ends the alarm of a rule by a person's word; its next true sample raises anew. Answers once the order is durable: the
+        /// router carries it out in the order of the log, and where no alarm stands nothing happens.
+        pub async fn clear_alarm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClearAlarmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClearAlarmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/yiwang.admin.v1.AdminService/ClearAlarm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("yiwang.admin.v1.AdminService", "ClearAlarm"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -378,8 +424,17 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::ReloadRequest>,
         ) -> std::result::Result<tonic::Response<super::ReloadResponse>, tonic::Status>;
+        /// Ends the alarm of a rule by a person's word; its next true sample raises anew. Answers once the order is durable: the
+        /// router carries it out in the order of the log, and where no alarm stands nothing happens.
+        async fn clear_alarm(
+            &self,
+            request: tonic::Request<super::ClearAlarmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClearAlarmResponse>,
+            tonic::Status,
+        >;
     }
-    /// What `yiwang ledger`, `log read`, `trace`, `reload` and `doctor` ask of a running hub, whose data folder is locked.
+    /// What `yiwang ledger`, `log read`, `trace`, `reload`, `alarm clear` and `doctor` ask of a running hub, whose data folder is locked.
     #[derive(Debug)]
     pub struct AdminServiceServer<T> {
         inner: Arc<T>,
@@ -666,6 +721,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReloadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/yiwang.admin.v1.AdminService/ClearAlarm" => {
+                    #[allow(non_camel_case_types)]
+                    struct ClearAlarmSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ClearAlarmRequest>
+                    for ClearAlarmSvc<T> {
+                        type Response = super::ClearAlarmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClearAlarmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::clear_alarm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ClearAlarmSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -19,6 +19,21 @@ pub struct Raw {
     pub received_at: i64,
     #[prost(bytes = "vec", tag = "8")]
     pub payload: ::prost::alloc::vec::Vec<u8>,
+    /// An operator's clear of an alarm of this device: then nothing else but device and received_at is there.
+    #[prost(message, optional, tag = "9")]
+    pub clear: ::core::option::Option<Clear>,
+}
+/// An operator's clear of an alarm: the rule is normal again, and its next true sample raises anew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Clear {
+    /// Id of the rule.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// Who: `admin` is the key of the hub's machine.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// A gateway's heartbeat on every partition of `raw`; its key is empty.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

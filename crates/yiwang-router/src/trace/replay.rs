@@ -257,9 +257,9 @@ impl<'l> Replay<'l> {
     }
 }
 
-/// Whether a record of topic `raw` is a message of a device.
+/// Whether a record of topic `raw` is about a device: its message, or an operator's clear.
 fn is_message(record: &RecordRef<'_>) -> bool {
-    matches!(input(record), Input::Raw(_))
+    matches!(input(record), Input::Raw(_) | Input::Clear(_))
 }
 
 /// The rules of a device before and after.

@@ -1,4 +1,4 @@
-//! What is asked of a hub's files or of a running hub: check, ledger, log read, reload.
+//! What is asked of a hub's files or of a running hub: check, ledger, log read, reload, alarm clear.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -109,6 +109,24 @@ pub async fn reload(args: &ConfigArgs, target: Option<String>) -> anyhow::Result
     }
     println!("{configuration} stays in force: what was read has errors");
     Ok(ExitCode::from(exit::CONFIG))
+}
+
+/// Lets the running hub clear an alarm; prints where the order lies.
+///
+/// # Errors
+/// [`Failure::Unavailable`] if no hub answers; what the hub says if it refuses.
+pub async fn clear_alarm(
+    args: &ConfigArgs,
+    asked: v1::ClearAlarmRequest,
+    target: Option<String>,
+) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    let mut admin = Admin::connect(&config, target).await?;
+    let request = admin.request(asked);
+    let v1::ClearAlarmResponse { partition, seq } =
+        admin.client.clear_alarm(request).await?.into_inner();
+    println!("ordered: raw/{partition}/{seq}");
+    Ok(())
 }
 
 /// Prints the records of a topic: from the stopped folder or Kafka, else through the running hub.
