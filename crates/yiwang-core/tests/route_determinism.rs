@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use yiwang_core::district::{District, FileSet};
-use yiwang_core::record::{BodyKind, Lane, Millis, Raw, Signal};
+use yiwang_core::record::{BodyKind, Clear, Lane, Millis, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
     Input, PartitionState, Place, Quarantined, Reading, Shared, Sink, Workspace,
@@ -129,7 +129,12 @@ fn shared(district: &Arc<District>, edit: impl Fn(String) -> String) -> Shared {
     shared.unwrap_or_else(|| panic!("{problems:?}"))
 }
 
-/// One record of `raw`: a body of a device, or a tick.
+/// What stands before the rule of an operator's clear, in place of a body.
+const CLEAR: &str = "clear ";
+/// Rules that operators clear: of the product that has everything.
+const CLEARED: [&str; 5] = ["hold", "quiet", "day", "silent", "none"];
+
+/// One record of `raw`: a body of a device, an operator's clear, or a tick.
 struct Event {
     received_at: Millis,
     message: Option<(String, String)>,
@@ -156,6 +161,11 @@ impl Generator {
         }
         self.now += random.below(40) as Millis;
         let device = random.below(DEVICES);
+        if choice < 311 {
+            let rule = CLEARED[random.below(CLEARED.len() as u64) as usize];
+            let message = Some((key(device), [CLEAR, rule].concat()));
+            return Event { received_at: self.now, message };
+        }
         let seq = &mut self.seq[device as usize];
         // One in forty repeats an earlier number: a duplicate, or another content under its id.
         let number =
@@ -252,16 +262,22 @@ impl Router {
         let received_at = event.received_at;
         let input = match &event.message {
             None => Input::Tick { received_at },
-            Some((device, body)) => Input::Raw(Raw {
-                device,
-                lane: Lane::Listen,
-                kind: BodyKind::Property,
-                path: "property",
-                listener: "mqtt",
-                peer: "127.0.0.1:9",
-                received_at,
-                payload: body.as_bytes(),
-            }),
+            Some((device, body)) => match body.strip_prefix(CLEAR) {
+                Some(rule) => {
+                    let (actor, reason) = ("admin", "r");
+                    Input::Clear(Clear { device, rule, actor, reason, received_at })
+                }
+                None => Input::Raw(Raw {
+                    device,
+                    lane: Lane::Listen,
+                    kind: BodyKind::Property,
+                    path: "property",
+                    listener: "mqtt",
+                    peer: "127.0.0.1:9",
+                    received_at,
+                    payload: body.as_bytes(),
+                }),
+            },
         };
         self.out.bytes.clear();
         let place = Place { epoch: 1, partition: 0, seq };
@@ -339,6 +355,10 @@ fn a_million_records_with_crashes_give_the_same_bytes() {
     }
     assert!(killed.state.encode(now) == straight.state.encode(now), "states differ at the end");
     let signals = straight.out.signals;
-    println!("{events} records, {signals} signals, {crashes} crashes, {replayed} replayed");
+    let (clears, void) = (straight.state.counters().clears, straight.state.counters().clears_void);
+    println!(
+        "{events} records, {signals} signals, {clears} clears, {void} of nothing, {crashes} crashes, {replayed} replayed"
+    );
     assert!(events < 100_000 || (crashes > 10 && signals > events / 10), "a dull run");
+    assert!(events < 100_000 || clears - void > events / 2_000, "few clears");
 }
