@@ -11,7 +11,6 @@ use serde_saphyr::Spanned;
 
 use crate::district::files::{self, At, FileSet, Findings, TENANTS};
 use crate::district::{District, UnitId};
-use crate::policy::Mode;
 use crate::problem::Problem;
 use crate::registry::{Device, Registry};
 use crate::thing::Product;
@@ -121,11 +120,7 @@ impl Registry {
         let Some(district) = self.district.as_deref() else { return false };
         let alarms = product.alarms.iter().map(|alarm| &*alarm.category);
         let events = product.events.iter().filter_map(|event| event.category.as_deref());
-        let exempt = |category: &str| {
-            let policy = district.resolve_policy(category, district.id(), Mode::Ordinary);
-            policy.is_some_and(|policy| policy.storm_exempt)
-        };
-        alarms.chain(events).any(exempt)
+        alarms.chain(events).any(|category| district.is_storm_exempt(category))
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn signal_to_wire(signal: &Signal) -> v1::Signal {
         device: signal.device.clone(),
         asset: signal.asset.clone().unwrap_or_default(),
         place: signal.place.clone().unwrap_or_default(),
-        point: signal.point.map(|point| v1::Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }),
+        point: signal.point.map(point_to_wire),
         cause: signal.cause.clone(),
         text: signal.text.clone(),
         reading: signal.reading.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
@@ -81,12 +81,20 @@ pub(crate) fn signal_from_wire(wire: v1::Signal) -> Result<Signal, Malformed> {
         device: wire.device,
         asset: text(wire.asset),
         place: text(wire.place),
-        point: wire.point.map(|point| Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }),
+        point: wire.point.map(point_from_wire),
         cause: wire.cause,
         text: wire.text,
         reading,
         members: wire.members,
     })
+}
+
+pub(crate) fn point_to_wire(point: Point) -> v1::Point {
+    v1::Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }
+}
+
+pub(crate) fn point_from_wire(point: v1::Point) -> Point {
+    Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }
 }
 
 /// The bytes of a command.

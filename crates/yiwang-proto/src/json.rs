@@ -125,7 +125,7 @@ fn signal(signal: &v1::Signal) -> Value {
         "device": signal.device,
         "asset": signal.asset,
         "place": signal.place,
-        "point": signal.point.map(|p| json!({"lon_e6": p.lon_e6, "lat_e6": p.lat_e6})),
+        "point": signal.point.map(point),
         "cause": signal.cause,
         "text": signal.text,
         "reading": hex_id(&signal.reading),
@@ -172,6 +172,10 @@ fn lifecycle(row: &v1::Lifecycle) -> Value {
     }))
 }
 
+fn point(point: v1::Point) -> Value {
+    json!({"lon_e6": point.lon_e6, "lat_e6": point.lat_e6})
+}
+
 fn group(group: &v1::Group) -> Value {
     short(json!({
         "key": group.key,
@@ -186,7 +190,7 @@ fn group(group: &v1::Group) -> Value {
         "device": group.device,
         "asset": group.asset,
         "place": group.place,
-        "point": group.point.map(|p| json!({"lon_e6": p.lon_e6, "lat_e6": p.lat_e6})),
+        "point": group.point.map(point),
     }))
 }
 

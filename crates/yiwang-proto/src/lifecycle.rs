@@ -2,11 +2,9 @@
 
 use prost::Message;
 use yiwang_core::ids::Id;
-use yiwang_core::record::{
-    Absence, Absent, AlarmSeverity, Group, Limits, Passed, Point, SignalKind,
-};
+use yiwang_core::record::{Absence, Absent, AlarmSeverity, Group, Limits, Passed, SignalKind};
 
-use crate::convert::{Malformed, signal_from_wire, signal_to_wire};
+use crate::convert::{Malformed, point_from_wire, point_to_wire, signal_from_wire, signal_to_wire};
 use crate::record::v1;
 
 /// The axis of everything that is written here.
@@ -100,7 +98,6 @@ pub fn lifecycle_from_bytes(bytes: &[u8]) -> Result<Option<Lifecycle>, Malformed
 }
 
 fn group_to_wire(group: &Group) -> v1::Group {
-    let point = |point: Point| v1::Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 };
     v1::Group {
         key: group.key.to_string(),
         size: group.size,
@@ -114,7 +111,7 @@ fn group_to_wire(group: &Group) -> v1::Group {
         device: group.device.to_string(),
         asset: group.asset.as_deref().unwrap_or_default().to_owned(),
         place: group.place.to_string(),
-        point: group.point.map(point),
+        point: group.point.map(point_to_wire),
     }
 }
 
@@ -139,13 +136,13 @@ fn group_from_wire(group: v1::Group) -> Result<Group, Malformed> {
         device: group.device.into(),
         asset: Some(group.asset).filter(|asset| !asset.is_empty()).map(Into::into),
         place: group.place.into(),
-        point: group.point.map(|point| Point { lon_e6: point.lon_e6, lat_e6: point.lat_e6 }),
+        point: group.point.map(point_from_wire),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use yiwang_core::record::Signal;
+    use yiwang_core::record::{Point, Signal};
 
     use super::*;
 

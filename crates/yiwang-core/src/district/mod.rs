@@ -297,6 +297,13 @@ impl District {
         self.policies.get(self.categories.index(category)?, class as usize, mode).cloned()
     }
 
+    /// Whether alarms of a category are never folded into others: lives may hang on them.
+    #[must_use]
+    pub fn is_storm_exempt(&self, category: &str) -> bool {
+        let policy = self.resolve_policy(category, self.id(), Mode::Ordinary);
+        policy.is_some_and(|policy| policy.storm_exempt)
+    }
+
     /// An asset by id.
     #[must_use]
     pub fn asset(&self, id: &str) -> Option<&Asset> {

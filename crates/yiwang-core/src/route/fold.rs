@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::{RouteCounters, Sink};
 use crate::district::District;
-use crate::policy::Mode;
 use crate::record::{Absence, Absent, Group, Millis, Signal};
 use crate::registry::{Device, Registry};
 use crate::rules::RuleSet;
@@ -57,13 +56,10 @@ impl Folds {
     /// `None` where there is no district, and so no area.
     pub(super) fn new(storms: Storms, registry: &Arc<Registry>, sets: &[RuleSet]) -> Option<Self> {
         let district = registry.district.clone()?;
-        let exempt = |category: &str| {
-            let policy = district.resolve_policy(category, district.id(), Mode::Ordinary);
-            policy.is_some_and(|policy| policy.storm_exempt)
-        };
         let bits = |set: &RuleSet| {
             let folded = |bits, (at, rule): (usize, &crate::rules::Rule)| {
-                bits | u128::from(rule.is_absence() && !exempt(&rule.category)) << at
+                bits | u128::from(rule.is_absence() && !district.is_storm_exempt(&rule.category))
+                    << at
             };
             set.rules.iter().enumerate().fold(0, folded)
         };

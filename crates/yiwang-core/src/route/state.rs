@@ -135,12 +135,6 @@ impl PartitionState {
         fold::turn(shared.folds(), &self.counters)
     }
 
-    /// Number of devices that have been heard.
-    #[must_use]
-    pub fn devices(&self) -> usize {
-        self.devices.len()
-    }
-
     /// Number of devices with an alarm that stands.
     #[must_use]
     pub fn raised(&self) -> usize {

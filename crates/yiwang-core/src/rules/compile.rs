@@ -70,7 +70,7 @@ impl RuleSet {
         let of_slot = |property: &u16| model.properties[usize::from(*property)].clone();
         let set = Self {
             product: model.product.as_str().into(),
-            has_absent: rules.iter().any(|rule| rule.absent().is_some()),
+            has_absent: rules.iter().any(|rule| rule.is_absence()),
             rules,
             valid_for: model.valid_for,
             slot_of,
@@ -199,7 +199,7 @@ impl One<'_> {
             && rule.quiet_clear.is_none()
             && rule.steps.is_empty()
             && !rule.raises_late;
-        if rule.absent().is_some() && !plain {
+        if rule.is_absence() && !plain {
             let what = "absent() goes with severity, category, remind and flap only";
             self.bad(line, "ABSENT_ALONE", what, "drop the other fields");
         }

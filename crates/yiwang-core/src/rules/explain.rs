@@ -75,7 +75,7 @@ impl DeviceRules {
                 since: entry.and_then(since),
                 proofs: entry.map_or(0, |entry| entry.trues.len()),
                 held: entry.is_some_and(|entry| entry.held != Held::No),
-                held_at: entry.and_then(held_at),
+                held_at: entry.and_then(|entry| entry.held.window()),
                 flapping: entry.is_some_and(|entry| entry.flapping),
                 open: moment.is_open(),
                 when,
@@ -96,10 +96,6 @@ impl DeviceRules {
             };
         mine.map(read).collect()
     }
-}
-
-fn held_at(entry: &Entry) -> Option<Millis> {
-    if let Held::Window(t) = entry.held { Some(t) } else { None }
 }
 
 fn since(entry: &Entry) -> Option<Millis> {

@@ -70,7 +70,7 @@ impl Moment<'_> {
         e.stale = false;
         e.judged = mark.t;
         e.holds = holds && self.rule.schedule.is_some();
-        if self.rule.absent().is_some() {
+        if self.rule.is_absence() {
             // Heard: the next absence is counted from here again.
             e.start = Mark::NEVER;
         }
@@ -259,7 +259,7 @@ impl Moment<'_> {
         // Counted at the times that signals have, which never decrease: a calendar's edge may have led before this.
         let at = t.max(e.newest_signal);
         // A sample ends an absence at once, so it cannot flap.
-        if self.rule.absent().is_none() && flaps(self.rule.flap, e, at) {
+        if !self.rule.is_absence() && flaps(self.rule.flap, e, at) {
             e.flapping = true;
             cause = Cause::Flapping;
         }

@@ -26,7 +26,7 @@ impl DeviceRules {
         moment.clear(entry, (t, Cause::Operator, by.born(t)), out);
         // Edges of the calendar up to here are past: none of them raises what was cleared after it.
         entry.judged = entry.judged.max(t);
-        if text.absent().is_some() {
+        if text.is_absence() {
             entry.start = by;
         }
         if entry.is_blank() {

@@ -78,7 +78,7 @@ impl DeviceRules {
             while self.entries.get(at).is_some_and(|entry| usize::from(entry.rule) < index) {
                 at += 1;
             }
-            if rule.mask & touched == 0 && rule.absent().is_none() {
+            if rule.mask & touched == 0 && !rule.is_absence() {
                 continue;
             }
             let moment = Moment { cx, rule, memory: &self.memory, t: mark.t };

@@ -229,7 +229,7 @@ fn encode_entry(to: &mut Writer, e: &Entry) {
         Phase::Firing => 2,
         Phase::Clearing => 3,
     });
-    let windowed = if let Held::Window(t) = e.held { Some(t) } else { None };
+    let windowed = e.held.window();
     let bits = [e.stale, e.flapping, e.held != Held::No, e.holds, windowed.is_some()];
     to.byte(bits.iter().zip(0..).fold(0, |byte, (bit, place)| byte | u8::from(*bit) << place));
     if let Some(t) = windowed {

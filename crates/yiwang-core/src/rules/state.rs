@@ -186,6 +186,13 @@ pub(super) enum Held {
     Window(Millis),
 }
 
+impl Held {
+    /// The instant in the window whose end it waits for.
+    pub(super) fn window(self) -> Option<Millis> {
+        if let Self::Window(t) = self { Some(t) } else { None }
+    }
+}
+
 /// State of one severity step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StepState {

@@ -56,10 +56,8 @@ fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)>
     });
     let falling = falling.min().map(|t| (t.saturating_add(rule.clear_hold), Timer::StepDown));
     let remind = e.remind.filter(|_| e.raised()).map(|(due, _)| (due, Timer::Remind));
-    let release = match e.held {
-        Held::Window(t) if !cx.held => end_of(cx.windows, t).map(|end| (end, Timer::Release)),
-        _ => None,
-    };
+    let waits = e.held.window().filter(|_| !cx.held);
+    let release = waits.and_then(|t| Some((end_of(cx.windows, t)?, Timer::Release)));
     [edge, lapse, hold, clear, quiet, falling, remind, release].into_iter().flatten().min()
 }
 
