@@ -3,7 +3,7 @@
 //! Loading finds the newest whole generation, the configuration it belongs to and the markers after it; a marker of
 //! the present configuration is made safe before the first record is routed with it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,13 +128,13 @@ impl Partition {
     }
 }
 
-/// Waits until a snapshot of a partition is due by its time, records or none: `raw` may be so full that no more come before
-/// it is committed.
-pub(crate) async fn overdue(partitions: &BTreeMap<u16, Partition>, every: Duration) -> u16 {
-    let routed = partitions.iter().filter(|(_, partition)| partition.records_since_snapshot > 0);
-    match routed.map(|(number, partition)| (partition.snapshot_at + every, *number)).min() {
-        Some((due, number)) => {
-            tokio::time::sleep_until(due).await;
+/// Waits until a snapshot of a partition is due by its time, records or none: the topic that it reads may be so full that
+/// no more come before it is committed. `dirty` gives the partitions with something new and the times of their newest
+/// snapshots.
+pub(crate) async fn overdue(dirty: impl Iterator<Item = (u16, Instant)>, every: Duration) -> u16 {
+    match dirty.map(|(number, since)| (since, number)).min() {
+        Some((since, number)) => {
+            tokio::time::sleep_until(since + every).await;
             number
         }
         None => std::future::pending().await,

@@ -23,6 +23,7 @@ use crate::forward::Forwarded;
 use crate::generation::{Generation, Of};
 use crate::handle::{Progress, StormRow};
 use crate::outputs::{Outputs, Topics};
+use crate::partition::overdue;
 use crate::work::retry;
 use crate::{Bundle, Config, Error, STORMS, metrics};
 
@@ -91,7 +92,7 @@ impl Storms {
                 biased;
                 () = self.drain.cancelled() => break,
                 event = reader.next(self.config.batch) => event?,
-                number = self.overdue() => {
+                number = overdue(self.dirty(), self.config.snapshot_every) => {
                     self.snapshot_at_rest(number, &committer).await?;
                     continue;
                 }
@@ -205,17 +206,9 @@ impl Storms {
         Ok(())
     }
 
-    /// Waits until a snapshot is due by its time, records or none: the topic may be so full that no more come before it is
-    /// committed.
-    async fn overdue(&self) -> u16 {
+    fn dirty(&self) -> impl Iterator<Item = (u16, Instant)> {
         let folded = self.partitions.iter().filter(|(_, it)| it.records_since_snapshot > 0);
-        match folded.map(|(number, partition)| (partition.snapshot_at, *number)).min() {
-            Some((since, number)) => {
-                tokio::time::sleep_until(since + self.config.snapshot_every).await;
-                number
-            }
-            None => std::future::pending().await,
-        }
+        folded.map(|(number, partition)| (*number, partition.snapshot_at))
     }
 
     async fn snapshot_at_rest(&mut self, number: u16, committer: &Committer) -> Result<(), Error> {

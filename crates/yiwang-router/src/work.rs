@@ -86,7 +86,7 @@ impl Worker {
             let order = tokio::select! {
                 biased;
                 order = orders.recv() => order,
-                number = overdue(&self.partitions, self.config.snapshot_every) => {
+                number = overdue(self.dirty(), self.config.snapshot_every) => {
                     self.snapshot_at_rest(number).await;
                     continue;
                 }
@@ -124,6 +124,11 @@ impl Worker {
         }
         let (done, finished) = oneshot::channel();
         self.send(Item::Done(done)).await && finished.await.is_ok()
+    }
+
+    fn dirty(&self) -> impl Iterator<Item = (u16, Instant)> {
+        let routed = self.partitions.iter().filter(|(_, it)| it.records_since_snapshot > 0);
+        routed.map(|(number, partition)| (*number, partition.snapshot_at))
     }
 
     /// A snapshot of what was routed since the last one, without a batch that asks for it.
