@@ -4,7 +4,7 @@
 //! authentication. The packets are read and written by mqtt-protocol-core.
 
 use mqtt_protocol_core::mqtt::packet::{
-    MaximumPacketSize, MaximumQos, Properties, Property, ReceiveMaximum, ServerKeepAlive,
+    MaximumPacketSize, MaximumQos, Properties, Property, Qos, ReceiveMaximum, ServerKeepAlive,
     SessionExpiryInterval, SharedSubscriptionAvailable, SubscriptionIdentifierAvailable,
     TopicAliasMaximum, v3_1_1, v5_0,
 };
@@ -183,11 +183,7 @@ fn read_v3(body: &[u8]) -> Result<Connect, MqttError> {
         keep_alive_s: packet.keep_alive(),
         session_expiry_s: 0,
         peer_packet_bytes_max: usize::MAX,
-        will: packet.will_topic().zip(packet.will_payload()).map(|(topic, payload)| Will {
-            topic: topic.to_owned(),
-            qos: packet.will_qos() as u8,
-            payload: payload.to_vec(),
-        }),
+        will: will(packet.will_topic(), packet.will_payload(), packet.will_qos()),
     })
 }
 
@@ -210,12 +206,13 @@ fn read_v5(body: &[u8]) -> Result<Connect, MqttError> {
         keep_alive_s: packet.keep_alive(),
         session_expiry_s,
         peer_packet_bytes_max,
-        will: packet.will_topic().zip(packet.will_payload()).map(|(topic, payload)| Will {
-            topic: topic.to_owned(),
-            qos: packet.will_qos() as u8,
-            payload: payload.to_vec(),
-        }),
+        will: will(packet.will_topic(), packet.will_payload(), packet.will_qos()),
     })
+}
+
+fn will(topic: Option<&str>, payload: Option<&[u8]>, qos: Qos) -> Option<Will> {
+    let (topic, payload) = topic.zip(payload)?;
+    Some(Will { topic: topic.to_owned(), qos: qos as u8, payload: payload.to_vec() })
 }
 
 fn whole(consumed: usize, body: &[u8]) -> Result<(), MqttError> {

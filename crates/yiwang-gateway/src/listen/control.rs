@@ -290,21 +290,19 @@ pub(crate) fn farewell(version: Version, closed: Closed) -> Vec<u8> {
     }
 }
 
-/// Appends a PUBLISH of QoS 0.
+/// Appends a PUBLISH of QoS 0; nothing if the topic is none.
 pub(crate) fn publish(version: Version, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
-    let Ok(topic_bytes) = u16::try_from(topic.len()) else { return };
-    let properties = if version == Version::V5 { &[0][..] } else { &[] };
-    let mut left = 2 + topic.len() + properties.len() + payload.len();
-    out.push(0x30);
-    while left >= 0x80 {
-        out.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    out.push(left as u8);
-    out.extend_from_slice(&topic_bytes.to_be_bytes());
-    for piece in [topic.as_bytes(), properties, payload] {
-        out.extend_from_slice(piece);
-    }
+    let packet = match version {
+        Version::V3 => v3_1_1::Publish::builder()
+            .topic_name(topic)
+            .and_then(|packet| packet.payload(payload).build())
+            .map(|packet| packet.to_continuous_buffer()),
+        Version::V5 => v5_0::Publish::builder()
+            .topic_name(topic)
+            .and_then(|packet| packet.payload(payload).build())
+            .map(|packet| packet.to_continuous_buffer()),
+    };
+    out.extend(packet.unwrap_or_default());
 }
 
 /// Appends a PUBACK; `code` is 0 for stored.
