@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::wait::until;
 
 /// How long a start, a stop or a drain may take on a busy machine of two cores.
@@ -374,6 +376,27 @@ impl Hub {
         command.args(arguments).args(plain.get_args().skip(1));
         plain.env_clear();
         run(&mut command)
+    }
+
+    /// The records of a topic as the program shows them, in its order.
+    ///
+    /// # Panics
+    /// If the log cannot be read, or a line is no JSON.
+    #[must_use]
+    pub fn records(&self, topic: &str) -> Vec<Value> {
+        let records = self.log_lines(topic).into_iter();
+        records.map(|mut line| line["record"].take()).collect()
+    }
+
+    /// The same with where each lies.
+    ///
+    /// # Panics
+    /// As [`Hub::records`].
+    #[must_use]
+    pub fn log_lines(&self, topic: &str) -> Vec<Value> {
+        let printed = self.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
+        let line = |line: &str| serde_json::from_str(line).expect("one JSON object a line");
+        printed.lines().map(line).collect()
     }
 
     /// One metric's value, summed over its label sets that contain `label` (`""` for all).

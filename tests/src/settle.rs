@@ -121,18 +121,10 @@ pub fn settle(hub: &mut Hub, devices: &[Device], token: &str, name: &str) -> Sho
     let effects = incidents.iter().flat_map(|it| effects(&desk, &it.name)).collect();
     let outcomes = outcomes(hub).expect("the centre's ledger can be read");
     hub.stop().expect("the hub stops");
-    let read = |topic: &str| {
-        let printed =
-            hub.cli(&["log", "read", "--topic", topic]).expect("the stopped log can be read");
-        printed
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
-            .collect()
-    };
     let shown = Shown {
-        readings: read("readings"),
-        quarantine: read("quarantine"),
-        signals: read("signals"),
+        readings: hub.log_lines("readings"),
+        quarantine: hub.log_lines("quarantine"),
+        signals: hub.log_lines("signals"),
         incidents: incidents.into_iter().map(|it| (it.source, it.event_id)).collect(),
         effects,
     };
@@ -201,6 +193,19 @@ pub fn routed(hub: &Hub, row: &str) -> Result<f64, String> {
     let labels = format!("stage=\"router\",row=\"{row}\"");
     let of = |router| hub.metric(router, "yiwang_ledger_records", &labels);
     hub.routers().into_iter().map(of).sum()
+}
+
+/// Waits until so many more records have been routed.
+///
+/// # Panics
+/// If they are not.
+pub fn routes_more(hub: &Hub, records: f64) {
+    let before = routed(hub, "routed").expect("the ledger can be read");
+    until("more to be routed", PATIENCE, || match routed(hub, "routed")? {
+        now if now >= before + records => Ok(()),
+        now => Err(format!("{now} of {}", before + records)),
+    })
+    .expect("traffic goes on");
 }
 
 fn imbalance(hub: &Hub) -> Result<f64, String> {

@@ -48,7 +48,7 @@ fn clears_and_raises_anew(plan: Plan) {
     it_is_known_who_did_it_and_why(&hub);
     assert_eq!(publish(&mut device, DEVICE, &leak(2)), STORED);
     until("the next true sample to raise anew", PATIENCE, || {
-        let raised = records(&hub, "signals").len();
+        let raised = hub.records("signals").len();
         if raised == 3 { Ok(()) } else { Err(format!("{raised} signals")) }
     })
     .expect("it raises anew");
@@ -114,7 +114,7 @@ fn counts(hub: &Hub, row: &str, wanted: f64) {
 
 /// The signals of the device, each once: kind and cause.
 fn said(hub: &Hub, wanted: &[(&str, &str)]) -> Vec<Value> {
-    let mut signals = records(hub, "signals");
+    let mut signals = hub.records("signals");
     // What a router repeats after it died has the same id.
     let mut ids = HashSet::new();
     signals.retain(|it| it["device"] == DEVICE && ids.insert(it["event_id"].to_string()));
@@ -126,12 +126,12 @@ fn said(hub: &Hub, wanted: &[(&str, &str)]) -> Vec<Value> {
 }
 
 fn it_is_known_who_did_it_and_why(hub: &Hub) {
-    let orders = records(hub, "raw");
+    let orders = hub.records("raw");
     let order = orders.iter().find(|it| it["clear"] == "leak").expect("the order is on the log");
     assert_eq!((&order["device"], &order["actor"]), (&DEVICE.into(), &"admin".into()));
     assert_eq!(order["reason"], REASON);
     assert!(order["received_at"].as_i64().is_some_and(|at| at > 0), "{order}");
-    let signals = records(hub, "signals");
+    let signals = hub.records("signals");
     let ended = signals.iter().find(|it| it["cause"] == "OPERATOR").expect("the signal");
     assert!(ended["text"].as_str().is_some_and(|text| text.contains(REASON)), "{ended}");
     let id = ended["event_id"].as_str().expect("an id");
@@ -144,13 +144,4 @@ fn it_is_known_who_did_it_and_why(hub: &Hub) {
         (&rule["before"]["phase"], &rule["after"]["phase"]),
         (&"FIRING".into(), &"NORMAL".into())
     );
-}
-
-fn records(hub: &Hub, topic: &str) -> Vec<Value> {
-    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
-    let record = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).expect("one object a line");
-        line["record"].take()
-    };
-    printed.lines().map(record).collect()
 }

@@ -13,8 +13,7 @@ use yiwang_tests::demo::{connect, desk, leak, publish, secret};
 use yiwang_tests::files::Files;
 use yiwang_tests::hub::{Hub, PATIENCE, Plan};
 use yiwang_tests::mqtt::{Connection, Incoming, Version};
-use yiwang_tests::settle::{drain, load, routed, settle, under_load};
-use yiwang_tests::wait::until;
+use yiwang_tests::settle::{drain, load, routed, routes_more, settle, under_load};
 
 const ALARM_EVERY: u64 = 40;
 /// From so many raises in ten minutes on, an alarm waits before it clears: its next leaks are the same alarm.
@@ -34,16 +33,6 @@ fn start(files: &Files, data: &std::path::Path) -> (Hub, String) {
 
 fn gas(number: usize) -> String {
     format!("gas-01/G-{number:04}")
-}
-
-/// Waits until so many more records have been routed.
-fn routes_more(hub: &Hub, records: f64) {
-    let before = routed(hub, "routed").expect("the ledger can be read");
-    until("more to be routed", PATIENCE, || match routed(hub, "routed")? {
-        now if now >= before + records => Ok(()),
-        now => Err(format!("{now} of {}", before + records)),
-    })
-    .expect("traffic goes on");
 }
 
 fn of_device<'a>(records: &'a [Value], device: &'a str) -> impl Iterator<Item = &'a Value> {

@@ -11,7 +11,7 @@ use yiwang_tests::demo::{client_id, connect, property_topic, secret};
 use yiwang_tests::files::Files;
 use yiwang_tests::hub::{Hub, PATIENCE, Plan, binary, get, run};
 use yiwang_tests::mqtt::{Connection, Incoming, Load, LoadClient, Version};
-use yiwang_tests::settle::{drain, routed, settle, under_load};
+use yiwang_tests::settle::{drain, routed, routes_more, settle, under_load};
 use yiwang_tests::wait::until;
 
 const DEVICES: u64 = 8;
@@ -27,16 +27,6 @@ fn start(plan: Plan) -> (Hub, String) {
     let hub = plan.start().expect("the hub starts");
     let district = hub.token("310118").expect("a token of the district");
     (hub, district)
-}
-
-/// Waits until so many more records have been routed.
-fn routes_more(hub: &Hub, records: f64) {
-    let before = routed(hub, "routed").expect("the ledger can be read");
-    until("more to be routed", PATIENCE, || match routed(hub, "routed")? {
-        now if now >= before + records => Ok(()),
-        now => Err(format!("{now} of {}", before + records)),
-    })
-    .expect("traffic goes on");
 }
 
 /// Bytes that a topic may keep: less than is sent, more than the readings of it.

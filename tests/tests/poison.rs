@@ -75,12 +75,7 @@ fn ends_until_put_aside(hub: &mut Hub, messages: f64) -> u64 {
 }
 
 fn rows(hub: &Hub) -> Vec<Value> {
-    let printed = hub.cli(&["log", "read", "--topic", "quarantine"]).expect("the log can be read");
-    let row = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).expect("one object a line");
-        line["record"].take()
-    };
-    let mut rows: Vec<_> = printed.lines().map(row).collect();
+    let mut rows = hub.records("quarantine");
     rows.sort_by_key(|row| row["device"].to_string());
     rows.dedup();
     rows

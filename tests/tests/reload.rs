@@ -7,7 +7,7 @@ use yiwang_tests::desk::Desk;
 use yiwang_tests::files::Files;
 use yiwang_tests::hub::{Hub, PATIENCE, Plan};
 use yiwang_tests::mqtt::{Connection, Incoming, Login, Version};
-use yiwang_tests::settle::{drain, routed, settle, under_load};
+use yiwang_tests::settle::{drain, routes_more, settle, under_load};
 use yiwang_tests::wait::until;
 
 const DEVICES: u64 = 8;
@@ -65,7 +65,7 @@ fn refuses_what_has_errors(plan: Plan, files: &Files, name: &str) {
             let told = hub.cli(&["reload"]).expect_err("it is refused");
             assert!(told.contains(&at) && told.contains("stays in force"), "{at}: {told}");
             assert!(told.contains("exit status: 3"), "{told}");
-            traffic_goes_on(&hub);
+            routes_more(&hub, 1.0);
             files.replace(file, bad, good);
         }
         let broken = ERRORS.map(|(file, good, bad)| place(file, files.replace(file, good, bad)));
@@ -74,7 +74,7 @@ fn refuses_what_has_errors(plan: Plan, files: &Files, name: &str) {
         for at in broken {
             assert!(hub.words("all").contains(&at), "{at}: {}", hub.last_lines("all"));
         }
-        traffic_goes_on(&hub);
+        routes_more(&hub, 1.0);
         assert_eq!(self::hash(&hub, "all"), hash, "what was in force is in force");
         for (file, good, bad) in ERRORS {
             files.replace(file, bad, good);
@@ -92,15 +92,6 @@ fn refuses_what_has_errors(plan: Plan, files: &Files, name: &str) {
 fn place(file: &str, line: usize) -> String {
     let name = file.split('/').next_back().unwrap_or_default();
     format!("error: {name}:{line}: ")
-}
-
-fn traffic_goes_on(hub: &Hub) {
-    let before = routed(hub, "routed").expect("the ledger can be read");
-    until("more to be routed", PATIENCE, || match routed(hub, "routed")? {
-        now if now > before => Ok(()),
-        now => Err(format!("{now}")),
-    })
-    .expect("traffic goes on");
 }
 
 /// What is in force in a process.

@@ -69,7 +69,7 @@ fn publish_some(hub: &Hub) {
 
 fn what_routes_choose_lies_in_their_topics(hub: &Hub) {
     let of = |topic: &str, device: &str| {
-        let mut records = records(hub, topic);
+        let mut records = hub.records(topic);
         records.retain(|record| record["device"] == device);
         records
     };
@@ -78,13 +78,4 @@ fn what_routes_choose_lies_in_their_topics(hub: &Hub) {
     assert_eq!(of("water-bureau", WATER).len(), 3);
     assert_eq!(of("water-bureau", WATER), of("readings", WATER));
     assert!(of("water-bureau", GAS).is_empty() && of("fire-brigade", WATER).is_empty());
-}
-
-fn records(hub: &Hub, topic: &str) -> Vec<serde_json::Value> {
-    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
-    let record = |line: &str| {
-        let mut line: serde_json::Value = serde_json::from_str(line).expect("one object a line");
-        line["record"].take()
-    };
-    printed.lines().map(record).collect()
 }

@@ -233,12 +233,11 @@ fn what_is_wrong_has_a_clear_outcome_and_loses_nothing() {
     metrics_are_well_formed(&hub);
     let ends = hub.stop().expect("it stops when told");
     assert!(ends.iter().all(std::process::ExitStatus::success), "{ends:?}");
-    let reasons: Vec<_> =
-        records(&hub, "quarantine").iter().map(|row| text(row, "reason")).collect();
+    let reasons: Vec<_> = hub.records("quarantine").iter().map(|row| text(row, "reason")).collect();
     for wanted in ["CODEC", "SCHEMA", "RANGE"] {
         assert!(reasons.iter().any(|reason| reason == wanted), "{wanted} is not in {reasons:?}");
     }
-    let readings = records(&hub, "readings").iter().map(ToString::to_string).collect::<String>();
+    let readings = hub.records("readings").iter().map(ToString::to_string).collect::<String>();
     assert!(
         readings.contains("OUT_OF_RANGE"),
         "the lenient product keeps what is out of range, flagged"
@@ -249,16 +248,8 @@ fn what_is_wrong_has_a_clear_outcome_and_loses_nothing() {
     );
 }
 
-fn records(hub: &Hub, topic: &str) -> Vec<serde_json::Value> {
-    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the stopped log can be read");
-    printed
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
-        .collect()
-}
-
 fn text(row: &serde_json::Value, field: &str) -> String {
-    row["record"][field].as_str().unwrap_or_default().to_owned()
+    row[field].as_str().unwrap_or_default().to_owned()
 }
 
 fn wrong_logins(hub: &Hub) {

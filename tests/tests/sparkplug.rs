@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
 use yiwang_core::codec::sparkplug::{Carried, Payload};
 use yiwang_tests::demo::{client_id, ledger_balances, receive};
-use yiwang_tests::hub::{Hub, PATIENCE, Plan, repository, run, service};
+use yiwang_tests::files::Files;
+use yiwang_tests::hub::{Hub, PATIENCE, Plan, run, service};
 use yiwang_tests::mqtt::{Connection, Incoming, Login, Version};
 use yiwang_tests::wait::until;
 
@@ -50,7 +50,7 @@ fn understood_and_asked(folder: &Path, plan: Plan, group: &str) {
     through_a_broker(&hub, broker, group);
     at_the_front(&hub, group);
     ledger_balances(&hub);
-    let kept = records(&hub, "quarantine");
+    let kept = hub.records("quarantine");
     let kept = |device: &str| kept.iter().filter(|row| row["device"] == device).collect::<Vec<_>>();
     assert_eq!(kept(&format!("{group}.gw-99"))[0]["reason"], "UNKNOWN_DEVICE");
     for node in ["spb-01/gw-01", FRONT] {
@@ -62,22 +62,10 @@ fn understood_and_asked(folder: &Path, plan: Plan, group: &str) {
 /// The shipped district with the product and the devices of this test.
 fn hub(folder: &Path, plan: Plan, group: &str) -> Hub {
     let devices = DEVICES.replace("GROUP", group);
-    let config = folder.join("config");
-    for (place, name, text) in
-        [("products", "spb-01.thing.yaml", PRODUCT), ("devices", "spb.csv", &devices)]
-    {
-        std::fs::create_dir_all(config.join(place)).expect("a folder");
-        let shipped = repository().join("config").join(place);
-        for entry in std::fs::read_dir(shipped).expect("the shipped files").map(Result::unwrap) {
-            std::fs::copy(entry.path(), config.join(place).join(entry.file_name()))
-                .expect("a copy");
-        }
-        std::fs::write(config.join(place).join(name), text).expect("a file");
-    }
-    plan.with(&format!("district.products={}", config.join("products").display()))
-        .with(&format!("district.devices={}", config.join("devices").display()))
-        .start()
-        .expect("the hub starts")
+    let files = Files::copy(&folder.join("config"));
+    files.add("products/spb-01.thing.yaml", PRODUCT);
+    files.add("devices/spb.csv", &devices);
+    files.plan(plan).start().expect("the hub starts")
 }
 
 /// The setting by which the hub subscribes to the group at the broker.
@@ -109,7 +97,7 @@ fn through_a_broker(hub: &Hub, (host, port): (&str, &str), group: &str) {
     publish("DDATA/gw-01/wl-7", &data(now + 1, 2, 2, 42));
     publish("NDATA/gw-99", &data(now, 0, 1, 1));
     until("the data to be a reading", PATIENCE, || {
-        let readings = records(hub, "readings");
+        let readings = hub.records("readings");
         let mut of = readings.iter().filter(|reading| reading["device"] == "spb-01/wl-7");
         let told = of.any(|reading| reading["values"]["level"]["v"] == 42);
         if told { Ok(()) } else { Err(format!("{readings:?}")) }
@@ -143,7 +131,7 @@ fn at_the_front(hub: &Hub, group: &str) {
     node.publish(&format!("spBv1.0/{group}/NDATA/gw-01"), 7, &data(now, 3, 1, 1));
     node.flush().expect("the socket takes it");
     assert_eq!(receive(&mut node), Incoming::PubAck(7, 0x87));
-    let readings = records(hub, "readings");
+    let readings = hub.records("readings");
     let own = readings.iter().filter(|reading| reading["device"] == FRONT);
     assert_eq!(own.filter(|reading| reading["values"]["level"]["v"] == 17).count(), 1);
 }
@@ -163,15 +151,6 @@ fn subscribe(session: &mut Connection, filter: &str) {
     session.subscribe(filter, 1);
     session.flush().expect("the socket takes it");
     assert_eq!(receive(session), Incoming::Other(9), "SUBACK");
-}
-
-fn records(hub: &Hub, topic: &str) -> Vec<Value> {
-    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
-    let record = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).expect("one object a line");
-        line["record"].take()
-    };
-    printed.lines().map(record).collect()
 }
 
 fn now() -> u64 {

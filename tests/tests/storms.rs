@@ -6,7 +6,8 @@ use yiwang_proto::incident::v1;
 use yiwang_proto::incident::v1::watch_response::Item;
 use yiwang_tests::demo::{connect, desk, ledger_balances, publish};
 use yiwang_tests::desk::Watch;
-use yiwang_tests::hub::{Hub, PATIENCE, Plan, repository};
+use yiwang_tests::files::Files;
+use yiwang_tests::hub::{Hub, PATIENCE, Plan};
 use yiwang_tests::mqtt::{Incoming, Version};
 use yiwang_tests::settle::routed;
 use yiwang_tests::wait::until;
@@ -23,29 +24,12 @@ fn device(n: u64) -> String {
 
 /// Forty devices in one town and one in another, soon silent, told apart within seconds: the settings that have them.
 fn quick_storms(folder: &Path, plan: Plan) -> Plan {
-    let copy = |name: &str, edit: &dyn Fn(&str, String) -> String| {
-        let to = folder.join(name);
-        std::fs::create_dir_all(&to).expect("a folder");
-        for file in std::fs::read_dir(repository().join("config").join(name)).expect("shipped") {
-            let file = file.expect("a file");
-            let text = std::fs::read_to_string(file.path()).expect("it is text");
-            let text = edit(&file.file_name().to_string_lossy(), text);
-            std::fs::write(to.join(file.file_name()), text).expect("a copy");
-        }
-        to.display().to_string()
-    };
-    let products = copy("products", &|_, text| {
-        // The vectors are of the shipped rules: they stand last and are left out.
-        let rules_end = text.find("\n  - rule:").map_or(text.len(), |end| end + 1);
-        text[..rules_end].replace("absent(30m)", "absent(2s)")
-    });
-    let district = copy("district", &|name, text| match name {
-        "storms.yaml" => {
-            text.replace("within: 60s", "within: 5s").replace("quiet: 10m", "quiet: 1m")
-        }
-        _ => text,
-    });
-    let devices = folder.join("devices");
+    let files = Files::copy(folder);
+    files.replace("products/wl-radar-01.thing.yaml", "absent(30m)", "absent(2s)");
+    files.replace("district/storms.yaml", "within: 60s", "within: 5s");
+    files.replace("district/storms.yaml", "quiet: 10m", "quiet: 1m");
+    // No shipped device is there beside these.
+    let devices = folder.join("own");
     std::fs::create_dir_all(&devices).expect("a folder");
     let mut list = "product_key,device_name,area_code,secret\n".to_owned();
     let mut add = |device: &str, area: &str| {
@@ -55,8 +39,8 @@ fn quick_storms(folder: &Path, plan: Plan) -> Plan {
     (0..DEVICES).for_each(|n| add(&device(n), "310118001001"));
     add(FAR_DEVICE, FAR_TOWN);
     std::fs::write(devices.join("devices.csv"), list).expect("a device list");
-    plan.with(&format!("district.folder={district}"))
-        .with(&format!("district.products={products}"))
+    plan.with(&files.setting("district"))
+        .with(&files.setting("products"))
         .with(&format!("district.devices={}", devices.display()))
 }
 
@@ -147,7 +131,7 @@ fn a_silent_town_is_one_incident(hub: &Hub) {
 }
 
 fn the_log_shows_what_was_folded(hub: &Hub) {
-    let signals = records(hub, "signals");
+    let signals = hub.records("signals");
     let of = |source: &str| signals.iter().filter(|it| it["source"] == source).collect::<Vec<_>>();
     let outage = of(OUTAGE);
     assert_eq!(outage.first().map(|it| it["kind"].clone()), Some("raise".into()));
@@ -157,7 +141,7 @@ fn the_log_shows_what_was_folded(hub: &Hub) {
     assert!(of(&format!("device/{}", device(0))).is_empty(), "no member is told singly");
     assert_eq!(of(&format!("device/{FAR_DEVICE}"))[0]["kind"], "raise");
     // A row of lifecycle says who fell silent, with whom, and what would have been told.
-    let rows = records(hub, "lifecycle");
+    let rows = hub.records("lifecycle");
     let row = rows.iter().find(|it| it["device"] == *device(0) && it["value"] == "SILENT");
     let row = row.expect("it lies on the log");
     assert_eq!(row["group"]["key"], "area/310118001");
@@ -168,13 +152,4 @@ fn the_log_shows_what_was_folded(hub: &Hub) {
     let id = row["id"].as_str().expect("it has an id");
     let trace = hub.cli(&["trace", id]).expect("it is traced");
     assert!(trace.contains("lifecycle"), "{trace}");
-}
-
-fn records(hub: &Hub, topic: &str) -> Vec<serde_json::Value> {
-    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
-    let record = |line: &str| {
-        let mut line: serde_json::Value = serde_json::from_str(line).expect("one object a line");
-        line["record"].take()
-    };
-    printed.lines().map(record).collect()
 }

@@ -62,11 +62,11 @@ struct Ids {
 }
 
 fn ids(hub: &Hub) -> Ids {
-    let signal = records(hub, "signals").pop().expect("the leak raised an alarm");
+    let signal = hub.records("signals").pop().expect("the leak raised an alarm");
     let reading = text(&signal["reading"]);
-    let readings = records(hub, "readings");
+    let readings = hub.records("readings");
     let of = readings.iter().find(|it| text(&it["id"]) == reading).expect("a reading raised it");
-    let quarantined = records(hub, "quarantine").pop().expect("a body could not be read");
+    let quarantined = hub.records("quarantine").pop().expect("a body could not be read");
     Ids {
         raw: text(&of["raw"]),
         reading,
@@ -126,15 +126,6 @@ fn people_can_read_it(hub: &Hub, id: &str) {
 fn told(hub: &Hub, id: &str) -> Value {
     let printed = hub.cli(&["trace", id, "--json"]).expect("the message is known");
     serde_json::from_str(&printed).expect("one JSON object")
-}
-
-fn records(hub: &Hub, topic: &str) -> Vec<Value> {
-    let printed = hub.cli(&["log", "read", "--topic", topic]).expect("the log can be read");
-    let record = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).expect("one object a line");
-        line["record"].take()
-    };
-    printed.lines().map(record).collect()
 }
 
 fn text(value: &Value) -> String {

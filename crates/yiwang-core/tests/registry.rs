@@ -1,22 +1,15 @@
 //! The shipped registry loads whole; every error of a device list has its code and its line.
 
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
+mod shipped;
+
 use std::sync::Arc;
 
-use yiwang_core::district::{District, FileSet};
+use shipped::folder;
+use yiwang_core::district::District;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::registry::{Device, Lifecycle, Registry, SecretHash};
-
-fn folder(name: &str) -> FileSet {
-    let path = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(path).expect("a shipped folder");
-    entries
-        .map(|entry| {
-            let entry = entry.expect("readable");
-            let text = std::fs::read_to_string(entry.path()).expect("text");
-            (entry.file_name().into_string().expect("UTF-8"), text)
-        })
-        .collect()
-}
 
 fn words(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()

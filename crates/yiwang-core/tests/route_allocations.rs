@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
 mod counting;
+mod shipped;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use counting::allocations;
-use yiwang_core::district::{District, FileSet};
+use shipped::folder;
+use yiwang_core::district::District;
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
@@ -33,16 +35,6 @@ impl Sink for Count {
     fn quarantine(&mut self, row: &Quarantined<'_>) {
         panic!("{:?} {}", row.reason, row.detail);
     }
-}
-
-fn folder(name: &str) -> FileSet {
-    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let file = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
 }
 
 /// Previous values, windows, a schedule and checks of changes, on a product of its own.

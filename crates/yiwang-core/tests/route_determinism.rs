@@ -7,10 +7,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
+mod shipped;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use yiwang_core::district::{District, FileSet};
+use shipped::folder;
+use yiwang_core::district::District;
 use yiwang_core::record::{BodyKind, Clear, Lane, Millis, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
@@ -73,16 +76,6 @@ impl Random {
     fn once_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
-}
-
-fn folder(name: &str) -> FileSet {
-    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let file = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
 }
 
 /// Four devices of five are of the product that has everything, the others of the shipped ones.

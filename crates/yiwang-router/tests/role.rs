@@ -2,41 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yiwang_core::district::FileSet;
-use yiwang_core::ids::{Id, key_hash, raw_by_sequence};
+use yiwang_core::ids::{Id, raw_by_sequence};
 use yiwang_core::ledger::{Counters, Stage};
-use yiwang_core::record::{BodyKind, Lane, Raw, SignalKind};
+use yiwang_core::record::SignalKind;
 use yiwang_core::route::Fate;
-use yiwang_log::{
-    Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, TopicSpec,
-    standard_topics,
-};
+use yiwang_log::{Batch, Log, MemoryConfig, standard_topics};
 use yiwang_proto::signal_from_bytes;
-use yiwang_proto::wire::{write_raw, write_tick};
 use yiwang_router::trace::{RuleTrace, trace};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
-const PARTITIONS: u16 = 3;
+use support::{PARTITIONS, START, folder, push_raw, push_ticks, records};
+
 const TOPICS: [&str; 6] =
     ["readings", "signals", "quarantine", "water-bureau", "fire-brigade", "lobby"];
-/// 2026-11-23 08:00 +08:00
-const START: i64 = 1_795_392_000_000;
-
-fn folder(name: &str) -> FileSet {
-    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let file = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
-}
-
 fn devices() -> String {
     let mut csv = "product_key,device_name,area_code,secret\n".to_owned();
     for n in 0..20 {
@@ -70,46 +56,11 @@ fn later(swap: bool) -> &'static Arc<Bundle> {
 }
 
 fn config() -> Config {
-    Config {
-        workers: 2,
-        batch: BatchLimit { records_max: 50, bytes_max: 1 << 20 },
-        in_flight_max: 4,
-        snapshot_every: Duration::from_hours(1),
-        snapshot_records_max: 300,
-        snapshot_records_per_device: 4,
-        attempts_max: 3,
-        cloud_events: false,
-    }
+    support::config(300, 4)
 }
 
 fn open(seed: u64) -> Log {
-    let faults = Faults {
-        sync_delay_max: Duration::from_millis(3),
-        receipt_delay_max: Duration::from_millis(2),
-        append_delay_max: Duration::from_millis(2),
-        ..Faults::default()
-    };
-    let config = MemoryConfig { seed, faults, ..MemoryConfig::default() };
-    let further = BUNDLE.routes().topics().iter();
-    let further = further.map(|topic| TopicSpec::stream(&topic.name, PARTITIONS, &[]));
-    Log::open_memory(config, standard_topics(PARTITIONS).into_iter().chain(further).collect())
-        .unwrap()
-}
-
-fn push_raw(log: &Log, batch: &mut Batch, device: &str, received_at: i64, body: &str) {
-    let raw = Raw {
-        device,
-        lane: Lane::Listen,
-        kind: BodyKind::Property,
-        path: "property",
-        listener: "mqtt",
-        peer: "127.0.0.1:9",
-        received_at,
-        payload: body.as_bytes(),
-    };
-    let route = Route::Key { hash: key_hash(device) };
-    let topic = log.topic("raw").unwrap();
-    batch.push_with(topic, route, device.as_bytes(), &[], |out| write_raw(&raw, out));
+    support::open(seed, 0.0, &BUNDLE)
 }
 
 /// A minute of traffic and its ticks; gives the number of raw records.
@@ -118,11 +69,7 @@ async fn append_minute(log: &Log, minute: i64) -> u64 {
     let mut count = 0;
     for second in 0..60 {
         let now = START + minute * 60_000 + second * 1000;
-        for partition in 0..PARTITIONS {
-            let topic = log.topic("raw").unwrap();
-            let tick = |out: &mut Vec<u8>| write_tick("test", now, out);
-            batch.push_with(topic, Route::Partition(partition), b"", &[], tick);
-        }
+        push_ticks(log, &mut batch, now);
         if second % 3 != 0 {
             continue;
         }
@@ -164,23 +111,10 @@ type Outputs = BTreeMap<(&'static str, Vec<u8>), Vec<Vec<u8>>>;
 async fn outputs(log: &Log) -> Outputs {
     let mut all: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
     for topic in TOPICS {
-        let at = |partition| Position { epoch: 1, partition, seq: 0 };
-        let start = Start::At((0..PARTITIONS).map(at).collect());
-        let mut reader = log.reader(topic, "", start).await.unwrap();
-        let mut left = 0;
-        for partition in 0..PARTITIONS {
-            left += log.head(topic, partition).await.unwrap();
-        }
-        while left > 0 {
-            let Event::Records(records) = reader.next(BatchLimit::default()).await.unwrap() else {
-                continue;
-            };
-            for record in records.iter() {
-                left -= 1;
-                let list = all.entry((topic, record.key.to_vec())).or_default();
-                if !list.contains(&record.value.to_vec()) {
-                    list.push(record.value.to_vec());
-                }
+        for (key, value) in records(log, topic).await {
+            let list = all.entry((topic, key)).or_default();
+            if !list.contains(&value) {
+                list.push(value);
             }
         }
     }

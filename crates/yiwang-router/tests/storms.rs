@@ -2,42 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use yiwang_core::district::FileSet;
 use yiwang_core::ids::{Id, key_hash};
 use yiwang_core::ledger::{Counters, Stage};
 use yiwang_core::record::{
-    Absence, Absent, AlarmSeverity, BodyKind, Group, Lane, Limits, Passed, Raw, Signal, SignalKind,
+    Absence, Absent, AlarmSeverity, Group, Limits, Passed, Signal, SignalKind,
 };
-use yiwang_log::{
-    Batch, BatchLimit, Event, Faults, Log, MemoryConfig, Position, Route, Start, TopicSpec,
-    standard_topics,
-};
-use yiwang_proto::wire::{write_raw, write_tick};
+use yiwang_log::{Batch, Log, MemoryConfig, Route, TopicSpec, standard_topics};
 use yiwang_proto::{
     Lifecycle, absence_to_bytes, lifecycle_from_bytes, signal_from_bytes, time_to_bytes,
 };
 use yiwang_router::{Bundle, Config, Handle, Router};
 
-const PARTITIONS: u16 = 3;
-/// 2026-11-23 08:00 +08:00
-const START: i64 = 1_795_392_000_000;
+use support::{PARTITIONS, START, folder, push_raw, push_ticks, records};
+
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
-
-fn folder(name: &str) -> FileSet {
-    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let file = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
-}
 
 /// Forty devices of one town, five behind a gateway device.
 static BUNDLE: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
@@ -57,58 +43,17 @@ static BUNDLE: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
 });
 
 fn config() -> Config {
-    Config {
-        workers: 2,
-        batch: BatchLimit { records_max: 50, bytes_max: 1 << 20 },
-        in_flight_max: 4,
-        snapshot_every: Duration::from_hours(1),
-        snapshot_records_max: 400,
-        snapshot_records_per_device: 1,
-        attempts_max: 3,
-        cloud_events: false,
-    }
+    support::config(400, 1)
 }
 
 fn open(seed: u64, rebalance_ratio: f64) -> Log {
-    let faults = Faults {
-        sync_delay_max: Duration::from_millis(3),
-        receipt_delay_max: Duration::from_millis(2),
-        append_delay_max: Duration::from_millis(2),
-        // What was read since the last commit is read again by the next owner.
-        rebalance_ratio,
-    };
-    let config = MemoryConfig { seed, faults, ..MemoryConfig::default() };
-    let further = BUNDLE.routes().topics().iter();
-    let further = further.map(|topic| TopicSpec::stream(&topic.name, PARTITIONS, &[]));
-    Log::open_memory(config, standard_topics(PARTITIONS).into_iter().chain(further).collect())
-        .unwrap()
-}
-
-/// Every record of a topic, in order per partition.
-async fn records(log: &Log, topic: &str) -> Vec<Vec<u8>> {
-    let at = |partition| Position { epoch: 1, partition, seq: 0 };
-    let start = Start::At((0..PARTITIONS).map(at).collect());
-    let mut reader = log.reader(topic, "", start).await.unwrap();
-    let (mut left, mut all) = (0, vec![Vec::new(); usize::from(PARTITIONS)]);
-    for partition in 0..PARTITIONS {
-        left += log.head(topic, partition).await.unwrap();
-    }
-    while left > 0 {
-        let Event::Records(records) = reader.next(BatchLimit::default()).await.unwrap() else {
-            continue;
-        };
-        for record in records.iter() {
-            left -= 1;
-            all[usize::from(records.partition)].push(record.value.to_vec());
-        }
-    }
-    all.concat()
+    support::open(seed, rebalance_ratio, &BUNDLE)
 }
 
 /// What people are told, by the alarm: in order, each once; a repeat has the same bytes.
 async fn told(log: &Log) -> BTreeMap<String, Vec<Signal>> {
     let mut all: BTreeMap<String, Vec<Signal>> = BTreeMap::new();
-    for value in records(log, "signals").await {
+    for (_, value) in records(log, "signals").await {
         let signal = signal_from_bytes(&value).unwrap();
         let list = all.entry(signal.source.clone()).or_default();
         match list.iter().find(|known| known.event_id == signal.event_id) {
@@ -181,36 +126,16 @@ async fn live_and_crash(log: Log, random: &mut u64) -> Log {
     log.crash()
 }
 
-async fn tick(log: &Log, batch: &mut Batch, now: i64) {
-    for partition in 0..PARTITIONS {
-        let raw = log.topic("raw").unwrap();
-        let tick = |out: &mut Vec<u8>| write_tick("test", now, out);
-        batch.push_with(raw, Route::Partition(partition), b"", &[], tick);
-    }
-}
-
 /// A minute of ticks, and of the level of each of these devices.
 async fn append_minute(log: &Log, minute: i64, devices: impl Iterator<Item = usize>) {
     let (mut batch, from) = (Batch::new(), START + minute * MINUTE);
     for device in devices {
         let device = format!("wl-radar-01/R-{device:04}");
         let body = format!(r#"{{"boot":1,"seq":{minute},"ts":{from},"params":{{"level":1.0}}}}"#);
-        let raw = Raw {
-            device: &device,
-            lane: Lane::Listen,
-            kind: BodyKind::Property,
-            path: "property",
-            listener: "mqtt",
-            peer: "127.0.0.1:9",
-            received_at: from,
-            payload: body.as_bytes(),
-        };
-        let route = Route::Key { hash: key_hash(&device) };
-        let topic = log.topic("raw").unwrap();
-        batch.push_with(topic, route, device.as_bytes(), &[], |out| write_raw(&raw, out));
+        push_raw(log, &mut batch, &device, from, &body);
     }
     for second in 1..60 {
-        tick(log, &mut batch, from + second * SECOND).await;
+        push_ticks(log, &mut batch, from + second * SECOND);
     }
     log.writer().append(batch).await.unwrap().safe().await.unwrap();
 }
@@ -267,7 +192,7 @@ async fn a_silent_town_is_one_alarm_whatever_crashes() {
         let is_absence = |row: &Vec<u8>| {
             matches!(lifecycle_from_bytes(row), Ok(Some(Lifecycle::Absence { .. })))
         };
-        let absences = rows.iter().filter(|row| is_absence(row)).count() as u64;
+        let absences = rows.iter().filter(|(_, row)| is_absence(row)).count() as u64;
         assert_eq!(absences, row("lifecycle") + row("lifecycle_repeats"));
         repeats += row("lifecycle_repeats");
         match &expected {
