@@ -75,7 +75,14 @@ impl Plan {
             mode: Mode::Embedded,
             data: data.to_path_buf(),
             config: repository().join("config/yiwang.toml"),
-            set: vec!["telemetry.filter=info".to_owned()],
+            set: [
+                "telemetry.filter=info",
+                // What else lies on the disk of a machine that tests must not matter.
+                "log.disk_reserve_percent=0",
+                "log.disk_reserve_bytes_min=0",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         }
     }
 

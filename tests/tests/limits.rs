@@ -3,8 +3,8 @@
 //! lost, what waits says so, and the hub goes on, or is started again, once there is room.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use yiwang_tests::demo::{client_id, connect, property_topic, secret};
@@ -72,13 +72,7 @@ fn a_full_topic_holds_devices_up_and_nothing_is_lost() {
     });
     drain(&hub);
     sent += devices.iter().map(|device| device.attempted).sum::<u64>();
-    let shed = until("each message to have its one fate", PATIENCE, || {
-        match (routed(&hub, "raw")?, shed(&hub)?) {
-            (raw, shed) if raw + shed == sent as f64 => Ok(shed),
-            (raw, shed) => Err(format!("{raw} routed and {shed} shed of {sent}")),
-        }
-    });
-    let shed = shed.expect("none is forgotten");
+    let shed = every_fate(&hub, sent);
     hub.wait_ready().expect("there is room again");
     settle(&mut hub, &devices, &district, &format!("F18 budget shed={shed}"));
 }
@@ -142,12 +136,16 @@ const OWN_DISK: &str = "YIWANG_TEST_OWN_DISK";
 const DISK: &str = "size=256m";
 const HALT: Option<i32> = Some(5);
 
-/// Runs itself again in a mount namespace of its own, so that root and others alike have a small disk that is gone
-/// afterwards.
 #[test]
 fn full_disk_ends_the_hub_and_loses_nothing() {
+    on_a_small_disk("full_disk_ends_the_hub_and_loses_nothing", fill_disk);
+}
+
+/// Runs a test of this file again in a mount namespace of its own, so that root and others alike have a small disk that
+/// is gone afterwards.
+fn on_a_small_disk(test: &str, work: fn(&Path)) {
     if let Some(folder) = std::env::var_os(OWN_DISK) {
-        return fill_disk(Path::new(&folder));
+        return work(Path::new(&folder));
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let own = ["-m", "-Urm"].into_iter().find(|flags| {
@@ -162,7 +160,7 @@ fn full_disk_ends_the_hub_and_loses_nothing() {
     let status = Command::new("unshare")
         .arg(own)
         .arg(again)
-        .args(["full_disk_ends_the_hub_and_loses_nothing", "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture"])
         .env(OWN_DISK, folder.path())
         .env("YIWANG_BIN", binary())
         .status()
@@ -170,13 +168,19 @@ fn full_disk_ends_the_hub_and_loses_nothing() {
     assert!(status.success(), "on a small disk: {status}");
 }
 
-fn fill_disk(folder: &Path) {
+/// A folder on the small disk, for data.
+fn small_disk(folder: &Path) -> PathBuf {
     let data = folder.join("data");
     std::fs::create_dir(&data).expect("a folder");
     run(Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(&data))
         .expect("a small disk is mounted");
     // What the program says must have room.
     std::os::unix::fs::symlink(folder.join("all.log"), data.join("all.log")).expect("a link");
+    data
+}
+
+fn fill_disk(folder: &Path) {
+    let data = small_disk(folder);
     let (mut hub, district) = start(plan(&Files::copy(folder), &data));
     let devices = under_load(hub.mqtt(), DEVICES, ALARM_EVERY, || {
         routes_more(&hub, 500.0);
@@ -206,6 +210,72 @@ fn ends_at_full_disk(hub: &mut Hub, said: usize) {
         let full = ["No space left on device", "disk is full"].iter().any(|it| line.contains(it));
         assert!(full && line.contains(&*hub.data().to_string_lossy()), "{line}");
     }
+}
+
+/// Of the small disk, what is left alone.
+const RESERVE: u64 = 96 << 20;
+
+#[test]
+fn a_disk_that_fills_holds_devices_up_and_nothing_is_lost() {
+    on_a_small_disk("a_disk_that_fills_holds_devices_up_and_nothing_is_lost", reach_reserve);
+}
+
+/// Someone else's file takes the disk down to the reserve: nothing is acknowledged until it has gone, what was before is
+/// finished meanwhile, and the hub is never ended.
+fn reach_reserve(folder: &Path) {
+    let data = small_disk(folder);
+    let plan = plan(&Files::copy(folder), &data)
+        .with(&format!("log.disk_reserve_bytes_min={RESERVE}"))
+        .with(&format!("intake.listen.shed_after_ms={SHED_AFTER_MS}"));
+    let (mut hub, district) = start(plan);
+    let mut waiting = connect(&hub, QOS0_DEVICE, Version::V311);
+    let mut sent = 0;
+    let devices = under_load(hub.mqtt(), DEVICES, ALARM_EVERY_FEW, || {
+        routes_more(&hub, 500.0);
+        let others = data.join("others");
+        let free = until("the free disk to be told", PATIENCE, || {
+            let free = hub.metric("all", "yiwang_log_disk_free_bytes", "")? as u64;
+            if free > RESERVE { Ok(free) } else { Err(format!("{free} bytes")) }
+        })
+        .expect("there is room at first");
+        let mut file = File::create(&others).expect("there is room for a file");
+        let most = free - RESERVE * 3 / 4;
+        std::io::copy(&mut std::io::repeat(0).take(most), &mut file).expect("there is room");
+        until("it to say what it waits for", PATIENCE, || match get(hub.http("all"), "/readyz")? {
+            (503, body) if body.contains("bytes free, its reserve is 100663296") => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .expect("it has noticed");
+        sent = until_shed(&hub, &mut waiting);
+        // What was acknowledged before is finished: below the reserve only the way in is closed.
+        let stored = until("what was acknowledged to be routed", PATIENCE, || {
+            match (routed(&hub, "pending")?, routed(&hub, "raw")?) {
+                (0.0, stored) => Ok(stored),
+                (pending, _) => Err(format!("{pending} are not")),
+            }
+        })
+        .expect("the way on is open");
+        drop(file);
+        std::fs::remove_file(&others).expect("the disk is freed");
+        hub.wait_ready().expect("there is room again");
+        routes_more(&hub, 500.0);
+        assert!(routed(&hub, "raw").expect("the ledger can be read") >= stored + 500.0);
+    });
+    drain(&hub);
+    sent += devices.iter().map(|device| device.attempted).sum::<u64>();
+    let shed = every_fate(&hub, sent);
+    settle(&mut hub, &devices, &district, &format!("F18 reserve shed={shed}"));
+}
+
+/// Waits until each message was routed or shed; gives how many were shed.
+fn every_fate(hub: &Hub, sent: u64) -> f64 {
+    let fates = until("each message to have its one fate", PATIENCE, || {
+        match (routed(hub, "raw")?, shed(hub)?) {
+            (raw, shed) if raw + shed == sent as f64 => Ok(shed),
+            (raw, shed) => Err(format!("{raw} routed and {shed} shed of {sent}")),
+        }
+    });
+    fates.expect("none is forgotten")
 }
 
 /// Takes every free byte of the disk.

@@ -25,7 +25,7 @@ mod tail;
 mod topic;
 
 pub use batch::{Batch, Route};
-pub use embedded::{EmbeddedConfig, Floor, Loss};
+pub use embedded::{EmbeddedConfig, Floor, Loss, Reserve, Space};
 pub use error::{Action, Error, Halt};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConfig;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::batch::{Batch, check, partition_of};
-use crate::embedded::{self, Embedded, EmbeddedConfig, Loss};
+use crate::embedded::{self, Embedded, EmbeddedConfig, Loss, Space};
 use crate::error::{Error, Halt};
 #[cfg(feature = "kafka")]
 use crate::kafka::{self, Kafka, KafkaConfig};
@@ -118,8 +118,10 @@ pub struct PartitionStatus {
 pub struct Status {
     /// Every partition; empty for Kafka, whose own tools say it.
     pub partitions: Vec<PartitionStatus>,
-    /// Topics at their size limit with unread data: appends to them wait.
+    /// Topics at their size limit with unread data, or whose disk fills: appends to them wait.
     pub full: Vec<String>,
+    /// The disk, where the log lies on one of this machine and leaves a reserve of it alone.
+    pub space: Option<Space>,
     /// Bytes taken by `append` that are not yet safe.
     pub queued_bytes: u64,
     /// Whether the brokers answer; always true for the local logs.

@@ -58,6 +58,8 @@ pub struct TopicSpec {
     pub retention: Retention,
     /// Groups whose committed positions bound retention.
     pub readers: Vec<String>,
+    /// Takes what comes from outside: its appends are the first to wait when the disk fills.
+    pub intake: bool,
 }
 
 impl TopicSpec {
@@ -70,6 +72,7 @@ impl TopicSpec {
             kind: Kind::Stream,
             retention: Retention::default(),
             readers: readers.iter().map(|&reader| reader.to_owned()).collect(),
+            intake: false,
         }
     }
 
@@ -84,7 +87,7 @@ impl TopicSpec {
 #[must_use]
 pub fn standard_topics(partitions: u16) -> Vec<TopicSpec> {
     vec![
-        TopicSpec::stream("raw", partitions, &["router"]),
+        TopicSpec { intake: true, ..TopicSpec::stream("raw", partitions, &["router"]) },
         TopicSpec::stream("readings", partitions, &[]),
         TopicSpec::stream("signals", partitions, &["centre"]),
         TopicSpec::stream("lifecycle", partitions, &["storms"]),

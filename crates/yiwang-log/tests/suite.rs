@@ -8,7 +8,10 @@
 mod suite_support;
 
 use suite_support::{Fixture, collect, drain, read_records};
-use yiwang_log::{Batch, BatchLimit, Event, Log, Position, Route, Start, TopicSpec, key_hash};
+use yiwang_log::{
+    Batch, BatchLimit, EmbeddedConfig, Event, Log, Position, Reserve, Route, Space, Start,
+    TopicSpec, key_hash,
+};
 
 fn topics() -> Vec<TopicSpec> {
     vec![TopicSpec::stream("raw", 4, &["router"]), TopicSpec::compacted("state", 2)]
@@ -281,14 +284,7 @@ async fn waits_when_full_until_a_reader_moves(fixture: &Fixture) {
     fixture.until(|| !log.status().full.is_empty()).await;
     let more = append_sized(&log, 1);
     tokio::pin!(more);
-    // The append is polled many times and does not get through while nothing is read.
-    for _ in 0..100 {
-        tokio::select! {
-            biased;
-            () = &mut more => panic!("an append went into a full topic"),
-            () = tokio::task::yield_now() => {}
-        }
-    }
+    assert!(stays_pending(&mut more).await, "an append went into a full topic");
     let mut reader = log.reader("raw", "router", Start::Committed).await.unwrap();
     let read = read_records(&mut reader, 10).await;
     let position = Position { epoch: fixture.epoch(), partition: 0, seq: read[5].1 };
@@ -296,6 +292,63 @@ async fn waits_when_full_until_a_reader_moves(fixture: &Fixture) {
     more.await;
     assert!(log.status().full.is_empty());
     log.close().await.unwrap();
+}
+
+/// A disk with less free than the reserve: nothing comes in from outside; what is compacted, and above half of the
+/// reserve every other stream, is written. Nobody else's files matter: the reserve is chosen by what is free.
+async fn waits_for_the_disk(fixture: &Fixture) {
+    let Fixture::Embedded(dir, _) = fixture else { panic!("only where there is a disk") };
+    let topics = || {
+        let raw = TopicSpec { intake: true, ..TopicSpec::stream("raw", 1, &["router"]) };
+        vec![raw, TopicSpec::stream("signals", 1, &[]), TopicSpec::compacted("state", 1)]
+    };
+    let open = |bytes_min| {
+        let reserve = Reserve { percent: 0, bytes_min };
+        let config = EmbeddedConfig { reserve, ..EmbeddedConfig::new(dir.path()) };
+        Log::open_embedded(config, topics()).unwrap()
+    };
+    let log = open(1);
+    append(&log, &[("a", "1")]).await;
+    fixture.until(|| log.status().space.is_some()).await;
+    let Space { free, reserve: 1 } = log.status().space.unwrap() else { panic!("its own reserve") };
+    assert!(log.status().full.is_empty());
+    log.close().await.unwrap();
+
+    let cases = [(free + free / 2, &["raw"][..]), (u64::MAX, &["raw", "signals"])];
+    for (reserve, waiting) in cases {
+        let log = open(reserve);
+        fixture.until(|| log.status().full == waiting).await;
+        for name in ["raw", "signals", "state"] {
+            let mut batch = Batch::new();
+            batch.push(log.topic(name).unwrap(), Route::Partition(0), b"a", &[], b"2");
+            let writer = log.writer();
+            let appended = writer.append(batch);
+            tokio::pin!(appended);
+            if waiting.contains(&name) {
+                let waits = stays_pending(&mut appended).await;
+                assert!(waits, "{name} at a reserve of {reserve}");
+            } else {
+                appended.await.unwrap().safe().await.unwrap();
+            }
+        }
+        log.close().await.unwrap();
+    }
+    let log = open(1);
+    let heads = [log.head("raw", 0).await.unwrap(), log.head("signals", 0).await.unwrap()];
+    assert_eq!(heads, [1, 1], "what waited was not written");
+    log.close().await.unwrap();
+}
+
+/// Whether it is not done although it is polled many times.
+async fn stays_pending(future: &mut (impl Future + Unpin)) -> bool {
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            _ = &mut *future => return false,
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    true
 }
 
 async fn retention_never_passes_a_reader(fixture: &Fixture) {
@@ -398,6 +451,7 @@ suite!(
         retention_never_passes_a_reader,
         one_reader_a_group,
         commit_beyond_the_end_is_refused,
+        waits_for_the_disk,
     ]
 );
 

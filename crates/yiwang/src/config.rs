@@ -93,6 +93,8 @@ pub struct Log {
     pub partitions: u16,
     pub retention_bytes_max: u64,
     pub retention_age_hours_max: u64,
+    pub disk_reserve_percent: u8,
+    pub disk_reserve_bytes_min: u64,
     pub kafka: Kafka,
 }
 
@@ -240,6 +242,13 @@ impl Config {
                 ))
                 .into());
             }
+        }
+        if raw.log.disk_reserve_percent >= 100 {
+            return Err(Failure::Config(format!(
+                "failed to accept log.disk_reserve_percent = {}: nothing could be written; it must be below 100",
+                raw.log.disk_reserve_percent
+            ))
+            .into());
         }
         if raw.log.kind == LogKind::Kafka {
             if !cfg!(feature = "kafka") {

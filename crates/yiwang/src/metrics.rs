@@ -1,14 +1,18 @@
-//! The ledger as metrics: every row of every stage, and what does not balance; and which configuration is in force.
+//! The ledger as metrics: every row of every stage, and what does not balance; which configuration is in force; the
+//! free disk.
 //! Names stand here and nowhere else.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use yiwang_core::ids::Id;
 use yiwang_core::ledger::{Counters, Stage};
+use yiwang_log::Space;
 
 const ROWS: &str = "yiwang_ledger_records";
 const IMBALANCE: &str = "yiwang_ledger_imbalance";
 const CONFIGURATION: &str = "yiwang_configuration_hash";
 const RELOADS: &str = "yiwang_configuration_reloads_total";
+const DISK_FREE: &str = "yiwang_log_disk_free_bytes";
+const DISK_RESERVE: &str = "yiwang_log_disk_reserve_bytes";
 
 /// Bits of a hash that a gauge shows exactly.
 const GAUGE_BITS: u32 = 48;
@@ -27,10 +31,18 @@ pub fn describe() {
         CONFIGURATION,
         "First 48 bits of the hash of the configuration in force: equal in all processes of a hub."
     );
+    describe_gauge!(DISK_FREE, "Bytes free on the disk under the embedded log.");
+    describe_gauge!(DISK_RESERVE, "Below so many bytes free on it, appends wait.");
     describe_counter!(
         RELOADS,
         "Times the configuration was read again, by result: taken, refused."
     );
+}
+
+/// How much of the disk under the log is free, and how much of that is left alone.
+pub fn record_disk(space: Space) {
+    gauge!(DISK_FREE).set(space.free as f64);
+    gauge!(DISK_RESERVE).set(space.reserve as f64);
 }
 
 /// A configuration is in force.

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use yiwang_gateway::SourceState;
-use yiwang_log::Log;
+use yiwang_log::{Log, Space, Status};
 use yiwang_store::Store;
+
+use crate::metrics;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -67,25 +69,16 @@ impl Outside {
                 _ = look.tick() => {}
                 () = stop.cancelled() => return,
             }
-            readiness.set("log", self.log_is_away());
+            let status = self.log.status();
+            if let Some(space) = status.space {
+                metrics::record_disk(space);
+            }
+            readiness.set("log", log_is_away(status));
             for (name, state) in self.gateway.iter().flat_map(|gateway| gateway.sources()) {
                 readiness.set(&format!("source {name}"), source_is_away(state));
             }
             readiness.set("store", self.store_is_away().await);
         }
-    }
-
-    fn log_is_away(&self) -> Option<String> {
-        let status = self.log.status();
-        if let Some(why) = status.halted {
-            return Some(why);
-        }
-        if !status.connected {
-            let text = "Kafka takes no records; nothing is acknowledged until it is back";
-            return Some(text.to_owned());
-        }
-        let full = status.full.join(", ");
-        (!full.is_empty()).then(|| format!("no room in {full}; appends wait for its readers"))
     }
 
     async fn store_is_away(&self) -> Option<String> {
@@ -96,6 +89,23 @@ impl Outside {
             Err(_) => Some(format!("no answer in {} s", ANSWER_WAIT_MAX.as_secs())),
         }
     }
+}
+
+fn log_is_away(status: Status) -> Option<String> {
+    if let Some(why) = status.halted {
+        return Some(why);
+    }
+    if !status.connected {
+        let text = "Kafka takes no records; nothing is acknowledged until it is back";
+        return Some(text.to_owned());
+    }
+    let full = status.full.join(", ");
+    if let Some(Space { free, reserve }) = status.space.filter(|space| space.is_low()) {
+        let why = format!("the disk has {free} bytes free, its reserve is {reserve}");
+        let remedy = "free some or set log.disk_reserve_*";
+        return (!full.is_empty()).then(|| format!("{why}; appends to {full} wait: {remedy}"));
+    }
+    (!full.is_empty()).then(|| format!("no room in {full}; appends wait for its readers"))
 }
 
 fn source_is_away(state: SourceState) -> Option<String> {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use yiwang_gateway::{Directory, Pepper};
-use yiwang_log::{EmbeddedConfig, Floor, Kind, Log, Retention, TopicSpec, standard_topics};
+use yiwang_log::{
+    EmbeddedConfig, Floor, Kind, Log, Reserve, Retention, TopicSpec, standard_topics,
+};
 use yiwang_store::Store;
 
 use crate::bundle::{self, Bundle};
@@ -132,7 +134,10 @@ pub fn embedded(config: &Config) -> anyhow::Result<EmbeddedConfig> {
             folder.display()
         ))
     })?;
-    Ok(EmbeddedConfig::new(folder))
+    let log = &config.raw.log;
+    let reserve =
+        Reserve { percent: log.disk_reserve_percent, bytes_min: log.disk_reserve_bytes_min };
+    Ok(EmbeddedConfig { reserve, ..EmbeddedConfig::new(folder) })
 }
 
 /// File of the store, where it is one.

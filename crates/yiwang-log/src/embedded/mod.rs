@@ -10,6 +10,7 @@ mod keys;
 mod reader;
 mod retention;
 mod shared;
+mod space;
 mod values;
 mod writer;
 
@@ -26,6 +27,7 @@ use tokio::sync::{Notify, Semaphore};
 use self::folder::{Engine, Folder, OnMissing, engine};
 pub(crate) use self::reader::EmbeddedReader;
 use self::shared::{Positions, Queue, Shared};
+pub use self::space::{Reserve, Space};
 use self::writer::Writer;
 use crate::batch::Batch;
 use crate::chunk::Chunk;
@@ -62,6 +64,8 @@ pub struct EmbeddedConfig {
     pub memtable_bytes_max: u64,
     /// Most bytes of the engine's block cache.
     pub cache_bytes_max: u64,
+    /// Free disk that appends leave alone.
+    pub reserve: Reserve,
     /// Positions known elsewhere, e.g. the centre's read position in the store.
     pub floors: Vec<Floor>,
 }
@@ -81,6 +85,7 @@ impl EmbeddedConfig {
             tail_bytes_max: 32 << 20,
             memtable_bytes_max: 16 << 20,
             cache_bytes_max: 16 << 20,
+            reserve: Reserve::default(),
             floors: Vec::new(),
         }
     }
@@ -143,6 +148,7 @@ impl Embedded {
             full: (0..topics).map(|_| AtomicBool::new(false)).collect(),
             full_count: AtomicUsize::new(0),
             freed: Notify::new(),
+            space: Mutex::new(None),
             halted: OnceLock::new(),
             closed: AtomicBool::new(false),
             readers: Mutex::new(HashMap::new()),
@@ -306,6 +312,7 @@ impl Embedded {
                 .filter(|(_, full)| full.load(Ordering::Acquire))
                 .map(|(spec, _)| spec.name.clone())
                 .collect(),
+            space: shared.space(),
             queued_bytes: queued as u64,
             connected: true,
             halted: shared.halted.get().map(ToString::to_string),

@@ -8,6 +8,7 @@ use fjall::PersistMode;
 
 use super::folder::engine;
 use super::keys::{self, ChunkKey};
+use super::space::{Reserve, Space};
 use super::writer::Writer;
 use crate::error::Error;
 use crate::topic::{Kind, TopicId};
@@ -25,7 +26,24 @@ impl Writer {
                 self.retain_topic(topic)?;
             }
         }
+        self.look_at_disk()?;
         self.mark_full();
+        Ok(())
+    }
+
+    fn look_at_disk(&self) -> Result<(), Error> {
+        let reserve = self.shared.config.reserve;
+        if reserve == Reserve::default() {
+            return Ok(());
+        }
+        let space = reserve.look(&self.shared.config.dir)?;
+        let mut known = self.shared.space.lock().expect("no code panics while it holds it");
+        let was_low = known.replace(space).is_some_and(Space::is_low);
+        if space.is_low() && !was_low {
+            let Space { free, reserve } = space;
+            let dir = self.shared.config.dir.display();
+            tracing::warn!(%dir, free, reserve, "the disk has fewer bytes free than its reserve");
+        }
         Ok(())
     }
 
@@ -113,18 +131,28 @@ impl Writer {
         readers.iter().map(position).min().unwrap_or(u64::MAX)
     }
 
-    /// Marks topics that are over their limit although retention has run, and wakes appends when
-    /// one no longer is.
+    /// Marks topics that are over their limit although retention has run or that wait for the disk, and wakes
+    /// appends when one no longer is.
     fn mark_full(&self) {
         let mut freed = false;
+        let space = self.shared.space();
         for (index, spec) in self.shared.layout.specs.iter().enumerate() {
             let topic = TopicId(u16::try_from(index).expect("checked by the layout"));
-            let full = spec.kind == Kind::Stream && self.is_over(topic);
-            if self.shared.full[index].swap(full, Ordering::AcqRel) == full {
+            let waits = self.shared.full[index].load(Ordering::Acquire);
+            let over = self.is_over(topic);
+            let held = space.is_some_and(|space| space.holds(spec, waits));
+            // What is compacted stays small, and is what frees streams: it goes into the reserve.
+            let full = spec.kind == Kind::Stream && (over || held);
+            if full == waits {
                 continue;
             }
+            self.shared.full[index].store(full, Ordering::Release);
             if full {
                 self.shared.full_count.fetch_add(1, Ordering::AcqRel);
+            }
+            if full && !over {
+                tracing::warn!(topic = %spec.name, "appends wait: the disk fills");
+            } else if full {
                 tracing::warn!(
                     topic = %spec.name,
                     readers = ?spec.readers,

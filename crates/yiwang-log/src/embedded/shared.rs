@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::EmbeddedConfig;
 use super::folder::{Commits, Engine};
+use super::space::Space;
 use crate::batch::Batch;
 use crate::error::{Error, Halt};
 use crate::log::Completion;
@@ -68,10 +69,12 @@ pub(crate) struct Shared {
     pub(crate) positions: Mutex<Positions>,
     /// Bytes kept per dense partition.
     pub(crate) kept: Vec<AtomicU64>,
-    /// Topics at their size limit with unread data.
+    /// Topics whose appends wait: at their size limit with unread data, or for the disk.
     pub(crate) full: Vec<AtomicBool>,
     pub(crate) full_count: AtomicUsize,
     pub(crate) freed: Notify,
+    /// The newest look at the disk, where there is a reserve.
+    pub(crate) space: Mutex<Option<Space>>,
     pub(crate) halted: OnceLock<Halt>,
     pub(crate) closed: AtomicBool,
     pub(crate) readers: Mutex<HashMap<(TopicId, Arc<str>), ()>>,
@@ -181,6 +184,10 @@ impl Shared {
 
     pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
         self.engine.read().expect("no code panics while it holds the engine").clone()
+    }
+
+    pub(crate) fn space(&self) -> Option<Space> {
+        *self.space.lock().expect("no code panics while it holds it")
     }
 
     /// Bytes kept of a topic.

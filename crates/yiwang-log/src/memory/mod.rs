@@ -418,6 +418,7 @@ impl Memory {
                 .filter(full)
                 .map(|id| self.layout.spec(TopicId(id)).name.clone())
                 .collect(),
+            space: None,
             queued_bytes: state.queued as u64,
             connected: true,
             halted: state.halted.as_ref().map(ToString::to_string),
