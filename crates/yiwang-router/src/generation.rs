@@ -1,4 +1,4 @@
-//! What lies in topic `state`: generations of a partition's states, configuration markers and bundles.
+//! What lies in topic `state` of a partition: generations of its states, and its configuration markers.
 //!
 //! A generation is chunks and then a marker that names their number, length and digest; three take turns, so one is
 //! always whole: an owner may die in the midst of one while another is torn by a former owner that has not heard yet
@@ -19,7 +19,7 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 512 << 10;
 /// Generations that take turns.
 const SLOTS: u64 = 3;
 /// Most configuration markers kept of a partition.
-const MARKERS_MAX: usize = 16;
+pub(crate) const MARKERS_MAX: usize = 16;
 
 /// One record of topic `state`.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
@@ -109,13 +109,17 @@ impl Generation {
 }
 
 /// Bytes as records under a prefix, each with the number of the whole it belongs to.
-fn chunks(prefix: &str, number: u64, bytes: &[u8]) -> Vec<Entry> {
+pub(crate) fn chunks(prefix: &str, number: u64, bytes: &[u8]) -> Vec<Entry> {
     let chunk = |(index, chunk): (usize, &[u8])| {
         let mut value = number.to_be_bytes().to_vec();
         value.extend_from_slice(chunk);
-        (format!("{prefix}{index:06}").into_bytes(), value)
+        (chunk_key(prefix, index).into_bytes(), value)
     };
     bytes.chunks(CHUNK_BYTES_MAX).enumerate().map(chunk).collect()
+}
+
+pub(crate) fn chunk_key(prefix: &str, index: usize) -> String {
+    format!("{prefix}{index:06}")
 }
 
 fn seal(to: &mut Writer, bytes: &[u8]) {
@@ -123,7 +127,7 @@ fn seal(to: &mut Writer, bytes: &[u8]) {
     to.id(Id(xxh3_128(bytes)));
 }
 
-fn unseal(
+pub(crate) fn unseal(
     entries: &[(Bytes, Bytes)],
     prefix: &str,
     number: u64,
@@ -132,7 +136,7 @@ fn unseal(
     let (length, digest): (usize, Id) = (from.small()?, from.id()?);
     let mut bytes = Vec::new();
     for index in 0..length.div_ceil(CHUNK_BYTES_MAX) {
-        let value = get(entries, &format!("{prefix}{index:06}")).ok_or(Damaged("no such chunk"))?;
+        let value = get(entries, &chunk_key(prefix, index)).ok_or(Damaged("no such chunk"))?;
         let (head, chunk) = value.split_first_chunk::<8>().ok_or(Damaged("short chunk"))?;
         if u64::from_be_bytes(*head) != number {
             return Err(Damaged("chunk of another generation"));
@@ -183,23 +187,6 @@ pub(crate) fn markers_entry(markers: &[Marker]) -> Entry {
         to.id(marker.config);
     }
     (b"markers".to_vec(), to.bytes)
-}
-
-/// The records of a configuration's files, the marker last.
-pub(crate) fn bundle_entries(config: Id, files: &[u8]) -> Vec<Entry> {
-    let prefix = format!("bundle/{config}/");
-    let mut entries = chunks(&prefix, 0, files);
-    let mut to = Writer::default();
-    seal(&mut to, files);
-    entries.push((format!("{prefix}marker").into_bytes(), to.bytes));
-    entries
-}
-
-/// The files of a configuration, if they are whole.
-pub(crate) fn bundle(entries: &[(Bytes, Bytes)], config: Id) -> Option<Vec<u8>> {
-    let prefix = format!("bundle/{config}/");
-    let marker = get(entries, &format!("{prefix}marker"))?;
-    unseal(entries, &prefix, 0, &mut Reader::new(marker)).ok()
 }
 
 #[cfg(test)]
@@ -267,12 +254,9 @@ mod tests {
     }
 
     #[test]
-    fn markers_and_bundles() {
-        let markers_made = [Marker { from: 0, config: Id(1) }, Marker { from: 9, config: Id(2) }];
-        let mut topic = stored(vec![markers_entry(&markers_made)]);
-        assert_eq!(markers(&topic), markers_made);
-        put(&mut topic, &stored(bundle_entries(Id(1), b"files")));
-        assert_eq!(bundle(&topic, Id(1)), Some(b"files".to_vec()));
-        assert_eq!(bundle(&topic, Id(2)), None);
+    fn markers_come_back() {
+        let made = [Marker { from: 0, config: Id(1) }, Marker { from: 9, config: Id(2) }];
+        assert_eq!(markers(&stored(vec![markers_entry(&made)])), made);
+        assert_eq!(markers(&[]), []);
     }
 }

@@ -18,6 +18,7 @@ pub mod metrics;
 mod outputs;
 mod partition;
 pub use yiwang_proto::readings;
+mod shelf;
 mod storms;
 pub mod trace;
 mod work;

@@ -16,10 +16,11 @@ use yiwang_log::{Action, Log, Position, RecordRef, Records, Writer};
 use crate::careful::{Beginning, Care, Part, Trial, no_trying};
 use crate::dispatch::{Assigned, Order};
 use crate::finish::{Item, append_state};
-use crate::generation::{Entry, Marker, bundle, bundle_entries};
+use crate::generation::{Entry, Marker};
 use crate::handle::Progress;
 use crate::outputs::{Outputs, Topics};
 use crate::partition::{Known, Partition, overdue};
+use crate::shelf::{Shelf, bundle};
 use crate::{Bundle, Config, Error, GROUP, metrics};
 
 /// Pause before a log that is away is asked again.
@@ -51,9 +52,9 @@ pub(crate) struct Worker {
     items: mpsc::Sender<Item>,
     drain: CancellationToken,
     partitions: BTreeMap<u16, Partition>,
-    /// Configurations in use, and those known to lie in topic `state`.
+    /// Configurations in use, and what lies in topic `state`, once it was looked at.
     known: HashMap<Id, Arc<Bundle>>,
-    kept: HashSet<Id>,
+    shelf: Option<Shelf>,
     outputs: Outputs,
     work: Workspace,
 }
@@ -74,7 +75,7 @@ impl Worker {
             drain,
             partitions: BTreeMap::new(),
             known: HashMap::new(),
-            kept: HashSet::new(),
+            shelf: None,
             outputs,
             work: Workspace::default(),
         }
@@ -306,12 +307,8 @@ impl Worker {
     async fn keep(&mut self, bundle: &Arc<Bundle>) -> Result<(), Error> {
         let config = bundle.epoch();
         self.known.insert(config, bundle.clone());
-        if !self.kept.contains(&config) {
-            let entries = bundle_entries(config, &bundle.encode());
-            self.append_state(BUNDLES, entries).await?;
-            self.kept.insert(config);
-        }
-        Ok(())
+        let entries = self.shelf.get_or_insert_default().put(config, || bundle.encode());
+        if entries.is_empty() { Ok(()) } else { self.append_state(BUNDLES, entries).await }
     }
 
     /// Moves a partition's state to another configuration.
@@ -359,7 +356,8 @@ impl Worker {
         let known = Known::of(&entries);
         let (seq, config) = known.start(committed.map_or(0, |position| position.seq));
         let current = self.bundles.borrow().clone();
-        self.fetch(known.markers.iter().map(|marker| marker.config).chain(config)).await?;
+        let ahead = known.pending(seq, config.unwrap_or(current.epoch()));
+        self.fetch(ahead.iter().map(|marker| marker.config).chain(config)).await?;
         self.keep(&current).await?;
         let bundle = config.and_then(|config| self.known.get(&config)).unwrap_or(&current).clone();
         self.outputs.of(number);
@@ -434,16 +432,14 @@ impl Worker {
         let current = self.bundles.borrow().clone();
         self.known.insert(current.epoch(), current);
         let missing: Vec<Id> = configs.filter(|config| !self.known.contains_key(config)).collect();
-        if missing.is_empty() && !self.kept.is_empty() {
+        if missing.is_empty() && self.shelf.is_some() {
             return Ok(());
         }
         let entries = retry(&self.drain, || self.log.compacted("state", BUNDLES)).await?;
-        let known: Vec<Id> = self.known.keys().copied().collect();
-        self.kept.extend(known.into_iter().filter(|id| bundle(&entries, *id).is_some()));
+        self.shelf = Some(Shelf::of(&entries));
         for config in missing {
             match bundle(&entries, config).as_deref().and_then(Bundle::decode) {
                 Some(bundle) if bundle.epoch() == config => {
-                    self.kept.insert(config);
                     self.known.insert(config, bundle);
                 }
                 _ => tracing::warn!(

@@ -285,6 +285,42 @@ async fn a_swap_in_the_midst_of_a_replay_waits_for_its_end() {
     assert!(outputs(&log).await == straight(true).await);
 }
 
+/// More changes than are kept, the process started again between some: those in force last lie in the topic and no others,
+/// and the state goes on under the newest.
+#[tokio::test(start_paused = true)]
+async fn years_of_changes_leave_the_last() {
+    const KEPT: usize = 16;
+    let holding = |minutes: usize| {
+        bundle(|text| text.replace("hold: {for: 10m}", &format!("hold: {{for: {minutes}m}}")))
+    };
+    let bundles: Vec<_> = (20..40).map(holding).chain([BUNDLE.clone()]).collect();
+    let log = open(11);
+    let mut raw = 0;
+    for (life, bundles) in bundles.chunks(7).enumerate() {
+        let (router, handle) = Router::new(config(), log.clone(), bundles[0].clone()).unwrap();
+        let drain = CancellationToken::new();
+        let drive = async {
+            for (turn, bundle) in bundles.iter().enumerate() {
+                handle.swap(bundle.clone()).unwrap();
+                raw += append_minute(&log, (life * 7 + turn) as i64).await;
+                drained(&handle).await;
+            }
+            drain.cancel();
+        };
+        let (ended, ()) = tokio::join!(router.run(drain.clone()), drive);
+        ended.unwrap();
+    }
+    balanced(&run_until_drained(&log, &BUNDLE).await, raw);
+    let state = log.compacted("state", 0).await.unwrap();
+    let names: Vec<_> = state.iter().map(|(key, _)| String::from_utf8_lossy(key)).collect();
+    let marker = |epoch: Id| names.contains(&format!("bundle/{epoch}/marker").into());
+    let held: Vec<bool> = bundles.iter().map(|bundle| marker(bundle.epoch())).collect();
+    let expected: Vec<bool> = (0..bundles.len()).map(|n| n >= bundles.len() - KEPT).collect();
+    assert_eq!(held, expected);
+    let chunks = names.iter().filter(|name| name.starts_with("bundle/")).count();
+    assert!(chunks.is_multiple_of(KEPT), "whole ones only: {names:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restart_remembers_ids_and_commits_behind_its_snapshot() {
     let log = open(3);

@@ -17,8 +17,9 @@ use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 use super::RuleTrace;
 use super::seen::{Output, Seen};
 use crate::careful::{Trial, input};
-use crate::generation::{Generation, Marker, Of, bundle, in_force, markers, pending};
+use crate::generation::{Generation, Marker, Of, in_force, markers, pending};
 use crate::readings::version;
+use crate::shelf::bundle;
 use crate::work::BUNDLES;
 use crate::{Bundle, Error, GROUP};
 
