@@ -5,7 +5,7 @@
 
 use super::expr::{Compare, Expr};
 use super::model::{Model, PropertyKind};
-use super::program::{Op, Program, STACK_MAX, UNKNOWN, WindowSpan};
+use super::program::{Binary, Operand, Program, STACK_MAX, Step, UNKNOWN, WindowSpan};
 use super::window::{Function, SPAN_MS_MAX, SPAN_MS_MIN};
 
 /// Most properties that the rules of one product may read together.
@@ -69,17 +69,10 @@ enum Type {
 /// # Errors
 /// One sentence on what does not fit.
 pub fn compile(expr: &Expr, model: &Model, slots: &mut Slots) -> Result<Program, String> {
-    let mut build = Build { model, slots, program: Program::default(), depth: 0, deepest: 0 };
-    match build.visit(expr)? {
-        Type::Bool => {}
-        _ => return Err("a condition must be true or false, not a value".to_owned()),
+    match build(expr, model, slots)? {
+        (Type::Bool, program) => Ok(program),
+        _ => Err("a condition must be true or false, not a value".to_owned()),
     }
-    if build.deepest > STACK_MAX {
-        return Err(format!("condition needs more than {STACK_MAX} values at once"));
-    }
-    let mut program = build.program;
-    program.ops = fuse(&program.ops);
-    Ok(program)
 }
 
 /// Compiles a number, e.g. the threshold of a rule for its text.
@@ -87,52 +80,108 @@ pub fn compile(expr: &Expr, model: &Model, slots: &mut Slots) -> Result<Program,
 /// # Errors
 /// One sentence on what does not fit.
 pub fn compile_value(expr: &Expr, model: &Model, slots: &mut Slots) -> Result<Program, String> {
-    let mut build = Build { model, slots, program: Program::default(), depth: 0, deepest: 0 };
-    match build.visit(expr)? {
-        Type::Number if build.deepest <= STACK_MAX => Ok(build.program),
+    match build(expr, model, slots)? {
+        (Type::Number, program) => Ok(program),
         _ => Err("not a number".to_owned()),
     }
 }
 
-/// Turns `property constant compare` into one step.
-fn fuse(ops: &[Op]) -> Vec<Op> {
-    let mut fused: Vec<Op> = Vec::with_capacity(ops.len());
-    for op in ops {
-        let tail = fused.len().checked_sub(2).and_then(|start| fused.get(start..));
-        if let (Op::Compare(compare), Some([Op::Property(slot), Op::Push(with)])) = (op, tail) {
-            let step = Op::PropertyCompare { slot: *slot, compare: *compare, with: *with };
-            fused.truncate(fused.len() - 2);
-            fused.push(step);
-        } else {
-            fused.push(*op);
+fn build(expr: &Expr, model: &Model, slots: &mut Slots) -> Result<(Type, Program), String> {
+    let mut build = Build { model, slots, program: Program::default(), made: Vec::new() };
+    let kind = build.visit(expr)?;
+    let Build { mut program, mut made, .. } = build;
+    let made = made.pop().unwrap_or(Made::Leaf(Operand::Number(UNKNOWN)));
+    program.aside = made.depth();
+    if program.aside > STACK_MAX {
+        return Err(format!("condition puts more than {STACK_MAX} values aside at once"));
+    }
+    program.steps = made.steps();
+    Ok((kind, program))
+}
+
+/// A part of a condition as it is made: something to read, or steps after which it is the value at hand.
+enum Made {
+    Leaf(Operand),
+    /// The steps, and how many values they put aside at once.
+    Steps(Vec<Step>, usize),
+}
+
+impl Made {
+    fn depth(&self) -> usize {
+        match self {
+            Self::Leaf(_) => 0,
+            Self::Steps(_, depth) => *depth,
         }
     }
-    fused
+
+    fn steps(self) -> Vec<Step> {
+        match self {
+            Self::Leaf(operand) => vec![Step::Load(operand)],
+            Self::Steps(steps, _) => steps,
+        }
+    }
+
+    fn then(self, step: Step) -> Self {
+        let depth = self.depth();
+        let mut steps = self.steps();
+        steps.push(step);
+        Self::Steps(steps, depth)
+    }
+
+    fn join(self, binary: Binary, right: Self) -> Result<Self, String> {
+        let (left, further) = (self.depth(), right.depth());
+        let mut steps = self.steps();
+        let (rest, depth) = match right {
+            Self::Leaf(operand) => (vec![Step::With(binary, operand)], left),
+            Self::Steps(of, _) => {
+                let rest = [Step::Aside].into_iter().chain(of).chain([Step::Join(binary)]);
+                (rest.collect(), left.max(further + 1))
+            }
+        };
+        if let Some(by) = binary.decided_by() {
+            let count = u16::try_from(rest.len());
+            let count = count.map_err(|_| "condition is too long".to_owned())?;
+            steps.push(Step::Decided { by, steps: count });
+        }
+        steps.extend(rest);
+        Ok(Self::Steps(steps, depth))
+    }
 }
 
 struct Build<'a> {
     model: &'a Model,
     slots: &'a mut Slots,
     program: Program,
-    depth: usize,
-    deepest: usize,
+    /// The parts that stand for themselves as yet.
+    made: Vec<Made>,
 }
 
 impl Build<'_> {
-    fn op(&mut self, op: Op, effect: isize) {
-        self.depth = self.depth.saturating_add_signed(effect);
-        self.deepest = self.deepest.max(self.depth);
-        self.program.ops.push(op);
+    fn leaf(&mut self, operand: Operand) {
+        self.made.push(Made::Leaf(operand));
+    }
+
+    fn unary(&mut self, step: Step) {
+        if let Some(made) = self.made.pop() {
+            self.made.push(made.then(step));
+        }
+    }
+
+    fn binary(&mut self, binary: Binary) -> Result<(), String> {
+        if let (Some(right), Some(left)) = (self.made.pop(), self.made.pop()) {
+            self.made.push(left.join(binary, right)?);
+        }
+        Ok(())
     }
 
     fn visit(&mut self, expr: &Expr) -> Result<Type, String> {
         match expr {
             Expr::Number(value) => {
-                self.op(Op::Push(*value), 1);
+                self.leaf(Operand::Number(*value));
                 Ok(Type::Number)
             }
             Expr::Bool(value) => {
-                self.op(Op::Push(f64::from(u8::from(*value))), 1);
+                self.leaf(Operand::Number(f64::from(u8::from(*value))));
                 Ok(Type::Bool)
             }
             Expr::Word(word) => Ok(Type::Word(word.clone())),
@@ -141,30 +190,30 @@ impl Build<'_> {
             Expr::Call(name, arguments) => self.call(name, arguments),
             Expr::Negative(inner) => {
                 self.expect(inner, &Type::Number, "`-`")?;
-                self.op(Op::Negative, 0);
+                self.unary(Step::Negative);
                 Ok(Type::Number)
             }
             Expr::Arithmetic(operation, a, b) => {
                 self.expect(a, &Type::Number, "arithmetic")?;
                 self.expect(b, &Type::Number, "arithmetic")?;
-                self.op(Op::Arithmetic(*operation), -1);
+                self.binary(Binary::Arithmetic(*operation))?;
                 Ok(Type::Number)
             }
             Expr::Compare(compare, a, b) => self.comparison(*compare, a, b),
-            Expr::And(a, b) => self.logic(Op::And, "`and`", a, b),
-            Expr::Or(a, b) => self.logic(Op::Or, "`or`", a, b),
+            Expr::And(a, b) => self.logic(Binary::And, "`and`", a, b),
+            Expr::Or(a, b) => self.logic(Binary::Or, "`or`", a, b),
             Expr::Not(inner) => {
                 self.expect(inner, &Type::Bool, "`not`")?;
-                self.op(Op::Not, 0);
+                self.unary(Step::Not);
                 Ok(Type::Bool)
             }
         }
     }
 
-    fn logic(&mut self, op: Op, name: &str, a: &Expr, b: &Expr) -> Result<Type, String> {
+    fn logic(&mut self, binary: Binary, name: &str, a: &Expr, b: &Expr) -> Result<Type, String> {
         self.expect(a, &Type::Bool, name)?;
         self.expect(b, &Type::Bool, name)?;
-        self.op(op, -1);
+        self.binary(binary)?;
         Ok(Type::Bool)
     }
 
@@ -179,7 +228,7 @@ impl Build<'_> {
 
     fn property(&mut self, name: &str) -> Result<Type, String> {
         let (slot, kind) = self.slot(name)?;
-        self.op(Op::Property(slot), 1);
+        self.leaf(Operand::Property(slot));
         Ok(kind)
     }
 
@@ -214,7 +263,7 @@ impl Build<'_> {
         }
         let number = self.slots.window_of(WindowSpan { slot, span })?;
         self.program.windows |= 1 << number;
-        self.op(Op::Window(number, function), 1);
+        self.leaf(Operand::Window(number, function));
         Ok(Type::Number)
     }
 
@@ -224,7 +273,7 @@ impl Build<'_> {
                 let index = self.model.attributes.iter().position(|a| a.identifier == *word);
                 let index = index.ok_or_else(|| format!("unknown attribute '{word}'"))?;
                 let default = self.model.attributes[index].default.unwrap_or(UNKNOWN);
-                self.op(Op::Attribute { index: index as u16, default }, 1);
+                self.leaf(Operand::Attribute { index: index as u16, default });
                 Ok(Type::Number)
             }
             ("attr", _) => Err("attr() takes one quoted attribute".to_owned()),
@@ -232,7 +281,7 @@ impl Build<'_> {
             ("prev", [Expr::Name(property)]) => {
                 let (slot, kind) = self.slot(property)?;
                 let number = self.slots.previous_of(slot);
-                self.op(Op::Previous(number), 1);
+                self.leaf(Operand::Previous(number));
                 Ok(kind)
             }
             ("prev", _) => Err("prev() takes one property".to_owned()),
@@ -256,14 +305,14 @@ impl Build<'_> {
                 let index = values.iter().position(|value| value == word);
                 let index =
                     index.ok_or_else(|| format!("'{word}' is not one of {}", values.join(", ")))?;
-                self.op(Op::Push(index as f64), 1);
+                self.leaf(Operand::Number(index as f64));
             }
             _ => {
                 let (left, right) = (left.describe(), right.describe());
                 return Err(format!("cannot compare {left} with {right} in this way"));
             }
         }
-        self.op(Op::Compare(compare), -1);
+        self.binary(Binary::Compare(compare))?;
         Ok(Type::Bool)
     }
 }

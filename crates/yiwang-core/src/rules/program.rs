@@ -1,15 +1,16 @@
 //! Flat condition programs: what runs on every sample.
 //!
-//! Truth and numbers share one stack of `f64`: true is 1, false is 0, and NaN is UNKNOWN (Kleene logic). A number that is
-//! not finite (division by zero, overflow) is UNKNOWN too. Types, names and the stack depth are checked by `condition`, so
-//! that running a program cannot fail, allocate or panic.
+//! Truth and numbers are `f64` alike: true is 1, false is 0, and NaN is UNKNOWN (Kleene logic). A number that is
+//! not finite (division by zero, overflow) is UNKNOWN too. A program has one value at hand and takes most operands from where
+//! they lie; the stack is for what must be put aside meanwhile. What is decided already is skipped. Types, names and the depth
+//! of the stack are checked by `condition`, so that running a program cannot fail, allocate or panic.
 
 use super::expr::{Arithmetic, Compare};
 use super::memory::{Memory, Slot};
 use super::window::Function;
 use crate::record::Millis;
 
-/// Deepest value stack of a condition.
+/// Most values that a condition puts aside at once.
 pub const STACK_MAX: usize = 16;
 pub(super) const UNKNOWN: f64 = f64::NAN;
 
@@ -37,9 +38,10 @@ pub struct WindowSpan {
     pub span: Millis,
 }
 
+/// What a step reads without the stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Op {
-    Push(f64),
+pub(super) enum Operand {
+    Number(f64),
     Property(u8),
     /// `prev()`, by its number in the product.
     Previous(u8),
@@ -49,24 +51,42 @@ pub(super) enum Op {
         index: u16,
         default: f64,
     },
+}
+
+/// What two values become.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Binary {
     Arithmetic(Arithmetic),
-    Negative,
     Compare(Compare),
-    /// The commonest condition in one step.
-    PropertyCompare {
-        slot: u8,
-        compare: Compare,
-        with: f64,
-    },
     And,
     Or,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Step {
+    /// The value at hand becomes this one.
+    Load(Operand),
+    /// The value at hand and this one become one.
+    With(Binary, Operand),
+    /// The value at hand is put aside.
+    Aside,
+    /// What was put aside last and the value at hand become one.
+    Join(Binary),
+    Negative,
     Not,
+    /// So many steps are left out if the value at hand is this one: whatever they say, it stays.
+    Decided {
+        by: f64,
+        steps: u16,
+    },
 }
 
 /// A compiled condition.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Program {
-    pub(super) ops: Vec<Op>,
+    pub(super) steps: Vec<Step>,
+    /// How many values it puts aside at once.
+    pub(super) aside: usize,
     /// Bit per slot that the condition reads.
     pub mask: u128,
     /// Bit per window of the product that it reads.
@@ -92,69 +112,121 @@ impl Program {
     #[inline]
     #[must_use]
     pub fn run(&self, inputs: &Inputs<'_>) -> f64 {
-        // Most conditions are one comparison, which needs no stack.
-        if let [Op::PropertyCompare { slot, compare, with }] = *self.ops {
+        // Most conditions compare one property with a number.
+        if let [
+            Step::Load(Operand::Property(slot)),
+            Step::With(Binary::Compare(compare), Operand::Number(with)),
+        ] = *self.steps
+        {
             return compared(compare, inputs.property(slot), with);
         }
         self.run_all(inputs)
     }
 
     fn run_all(&self, inputs: &Inputs<'_>) -> f64 {
-        let mut stack = [UNKNOWN; STACK_MAX];
-        // One above the top. Compilation proved 0 < top ≤ STACK_MAX; the masks spare the bounds checks.
-        let mut top = 0_usize;
-        for op in &self.ops {
-            match *op {
-                Op::Push(value) => push(&mut stack, &mut top, value),
-                Op::Property(slot) => push(&mut stack, &mut top, inputs.property(slot)),
-                Op::Previous(number) => push(&mut stack, &mut top, inputs.previous(number)),
-                Op::Window(number, function) => {
-                    push(&mut stack, &mut top, inputs.window(number, function));
-                }
-                Op::Attribute { index, default } => {
-                    let value = inputs.attributes.get(usize::from(index)).copied().flatten();
-                    push(&mut stack, &mut top, value.unwrap_or(default));
-                }
-                Op::PropertyCompare { slot, compare, with } => {
-                    let value = compared(compare, inputs.property(slot), with);
-                    push(&mut stack, &mut top, value);
-                }
-                Op::Negative => unary(&mut stack, top, |a| -a),
-                Op::Not => unary(&mut stack, top, |a| 1.0 - a),
-                Op::Arithmetic(operation) => binary(&mut stack, &mut top, |a, b| match operation {
+        // Of the others most are another comparison, or begin with one that decides them.
+        let [Step::Load(first), Step::With(Binary::Compare(compare), with), rest @ ..] =
+            &*self.steps
+        else {
+            return self.run_steps(UNKNOWN, &self.steps, inputs);
+        };
+        let value = compared(*compare, inputs.operand(first), inputs.operand(with));
+        match rest {
+            [] => value,
+            [Step::Decided { by, steps }, ..]
+                if value == *by && usize::from(*steps) + 1 == rest.len() =>
+            {
+                value
+            }
+            _ => self.run_steps(value, rest, inputs),
+        }
+    }
+
+    fn run_steps(&self, value: f64, steps: &[Step], inputs: &Inputs<'_>) -> f64 {
+        // Hardly any puts more than one value aside, and to clear a whole stack costs more than a step.
+        if self.aside <= 1 {
+            run::<1>(value, steps, inputs)
+        } else {
+            run::<STACK_MAX>(value, steps, inputs)
+        }
+    }
+}
+
+/// The steps after a value at hand.
+fn run<const STACK: usize>(mut value: f64, steps: &[Step], inputs: &Inputs<'_>) -> f64 {
+    let mut stack = [UNKNOWN; STACK];
+    // Compilation proved 0 <= top <= STACK; the remainders spare the bounds checks.
+    let mut top = 0_usize;
+    let mut at = 0;
+    while let Some(step) = steps.get(at) {
+        at += 1;
+        match step {
+            Step::Load(operand) => value = inputs.operand(operand),
+            Step::With(binary, operand) => value = binary.of(value, inputs.operand(operand)),
+            Step::Aside => {
+                stack[top % STACK] = value;
+                top += 1;
+            }
+            Step::Join(binary) => {
+                top = top.wrapping_sub(1);
+                value = binary.of(stack[top % STACK], value);
+            }
+            Step::Negative => value = -value,
+            Step::Not => value = 1.0 - value,
+            Step::Decided { by, steps } if value == *by => at += usize::from(*steps),
+            Step::Decided { .. } => {}
+        }
+    }
+    value
+}
+
+impl Binary {
+    #[inline]
+    fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Arithmetic(operation) => {
+                let value = match operation {
                     Arithmetic::Add => a + b,
                     Arithmetic::Subtract => a - b,
                     Arithmetic::Multiply => a * b,
                     Arithmetic::Divide => a / b,
-                }),
-                Op::Compare(compare) => {
-                    binary(&mut stack, &mut top, |a, b| compared(compare, a, b));
-                }
-                Op::And => {
-                    binary(
-                        &mut stack,
-                        &mut top,
-                        |a, b| {
-                            if a == 0.0 || b == 0.0 { 0.0 } else { a * b }
-                        },
-                    )
-                }
-                Op::Or => {
-                    binary(
-                        &mut stack,
-                        &mut top,
-                        |a, b| {
-                            if a == 1.0 || b == 1.0 { 1.0 } else { a + b }
-                        },
-                    )
-                }
+                };
+                // At once: 1 / (1 / 0) is not 0.
+                if value.is_finite() { value } else { UNKNOWN }
             }
+            Self::Compare(compare) => compared(compare, a, b),
+            Self::And if a == 0.0 || b == 0.0 => 0.0,
+            Self::And => a * b,
+            Self::Or if a == 1.0 || b == 1.0 => 1.0,
+            Self::Or => a + b,
         }
-        stack[0]
+    }
+
+    /// The value of its left side that makes its right side idle.
+    pub(super) fn decided_by(self) -> Option<f64> {
+        match self {
+            Self::And => Some(0.0),
+            Self::Or => Some(1.0),
+            Self::Arithmetic(_) | Self::Compare(_) => None,
+        }
     }
 }
 
 impl Inputs<'_> {
+    #[inline]
+    fn operand(&self, operand: &Operand) -> f64 {
+        match *operand {
+            Operand::Number(value) => value,
+            Operand::Property(slot) => self.property(slot),
+            Operand::Previous(number) => self.previous(number),
+            Operand::Window(number, function) => self.window(number, function),
+            Operand::Attribute { index, default } => {
+                let value = self.attributes.get(usize::from(index)).copied().flatten();
+                value.unwrap_or(default)
+            }
+        }
+    }
+
     #[inline]
     fn property(&self, slot: u8) -> f64 {
         self.valid(self.memory.slots.get(usize::from(slot)))
@@ -174,25 +246,6 @@ impl Inputs<'_> {
         let window = self.memory.windows.get(number).zip(self.spans.get(number));
         window.map_or(UNKNOWN, |(window, of)| window.value(function, of.span, self.t))
     }
-}
-
-#[inline]
-fn push(stack: &mut [f64; STACK_MAX], top: &mut usize, value: f64) {
-    stack[*top % STACK_MAX] = value;
-    *top += 1;
-}
-
-#[inline]
-fn unary(stack: &mut [f64; STACK_MAX], top: usize, f: impl Fn(f64) -> f64) {
-    let at = top.wrapping_sub(1) % STACK_MAX;
-    stack[at] = f(stack[at]);
-}
-
-#[inline]
-fn binary(stack: &mut [f64; STACK_MAX], top: &mut usize, f: impl Fn(f64, f64) -> f64) {
-    let (a, b) = (top.wrapping_sub(2) % STACK_MAX, top.wrapping_sub(1) % STACK_MAX);
-    stack[a] = f(stack[a], stack[b]);
-    *top -= 1;
 }
 
 #[inline]

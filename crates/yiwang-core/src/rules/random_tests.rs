@@ -43,6 +43,8 @@ fn condition() -> impl Strategy<Value = Expression> {
         "not (a < 2 or b)",
         "a * 2 - 1 >= attr('x') + a / 2",
         "1 / (a - 2) > 0.5",
+        "1 / (1 / (a - 2)) < 2",
+        "(a > 1 or b) and (m == 'manual' or (a - 1) * (a + 1) > (a - 2) * 3)",
         "b == true and a != 3",
         "a > prev(a)",
         "b and not prev(b)",

@@ -66,6 +66,47 @@ fn prev_is_the_valid_value_of_the_instant_before() {
 }
 
 #[test]
+fn a_number_that_is_not_finite_is_unknown_at_once() {
+    // 1 / (1 / 0) would be 0, and 0 < 5.
+    let mut hub = hub(level(), rule("1 / (1 / (level - 3)) < 5"));
+    let samples =
+        [("09:00", 3.0, 'N'), ("09:05", 4.0, 'F'), ("09:10", 3.0, 'F'), ("09:15", 9.0, 'N')];
+    assert_eq!(told(&mut hub, &samples), ["raise 09:05:00 MINOR", "clear 09:15:00 MINOR"]);
+}
+
+#[test]
+fn what_is_decided_is_skipped_and_what_is_not_is_joined() {
+    let cases = [
+        (
+            "(level > 3 or level < 1) and not (level > 5 and level < 8)",
+            [2.0, 4.0, 6.0, 9.0, 0.5],
+            "NFNFF",
+        ),
+        (
+            "level > 8 or (level > 3 and (level < 5 or level * 2 == 14))",
+            [2.0, 4.0, 6.0, 7.0, 9.0],
+            "NFNFF",
+        ),
+        (
+            "(level + 1) * (level - 1) >= (level - 2) * (level + 4)",
+            [0.5, 3.5, 3.6, 1.0, 9.0],
+            "FFNFN",
+        ),
+    ];
+    for (when, levels, phases) in cases {
+        let mut hub = hub(level(), rule(when));
+        let times = ["09:00", "09:05", "09:10", "09:15", "09:20"];
+        let samples: Vec<_> = times
+            .into_iter()
+            .zip(levels)
+            .zip(phases.chars())
+            .map(|((t, v), p)| (t, v, p))
+            .collect();
+        told(&mut hub, &samples);
+    }
+}
+
+#[test]
 fn a_rate_is_taken_over_twelve_panes() {
     // Panes of one minute: at 10:15 the window reaches back to 10:04.
     let mut hub = hub(level(), rule("rate(level, 12m) * 3600 >= 2"));
