@@ -15,7 +15,7 @@ use crate::record::{Millis, Signal, SignalKind};
 use crate::rules::{self, DeviceRules, Legend, Removed};
 
 /// Version of the bytes; a reader knows this one and those before it. Before 3 no raise waits for a window.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Snapshots before this version know no changes of values and no sessions.
 const FIRST_WITH_CHANGES: u8 = 2;
 

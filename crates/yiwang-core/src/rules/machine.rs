@@ -68,13 +68,15 @@ impl Moment<'_> {
         let when = holds && self.is_open();
         e.seen = mark;
         e.stale = false;
+        // Where no sample was true by this text, quiet is counted from the first that is judged by it.
+        let first = std::mem::take(&mut e.changed);
         e.judged = mark.t;
         e.holds = holds && self.rule.schedule.is_some();
         if self.rule.is_absence() {
             // Heard: the next absence is counted from here again.
             e.start = Mark::NEVER;
         }
-        if when {
+        if when || first {
             e.last_true = mark;
         }
         match e.phase {
@@ -271,6 +273,10 @@ impl Moment<'_> {
     pub(super) fn clear(&self, e: &mut Entry, edge: (Millis, Cause, Born), out: &mut Vec<Emitted>) {
         let (time, cause, born) = edge;
         self.say(e, Said { kind: SignalKind::Clear, time, cause, born }, out);
+        if matches!(cause, Cause::Operator | Cause::Quiet) {
+            // Only another true sample raises anew, no edge of the calendar does.
+            e.holds = false;
+        }
         e.rest();
     }
 
@@ -315,6 +321,10 @@ impl Moment<'_> {
         }
         let time = said.time.max(e.newest_signal);
         e.newest_signal = time;
+        let born = match said.born {
+            Born::Timer(edge) => Born::Timer(e.edges.take(said.kind, edge)),
+            Born::Sample => Born::Sample,
+        };
         out.push(Emitted {
             rule: e.rule,
             kind: said.kind,
@@ -322,7 +332,7 @@ impl Moment<'_> {
             since: e.since,
             severity: e.severity,
             cause: said.cause,
-            born: said.born,
+            born,
             text: describe::signal(self, said.kind),
         });
     }

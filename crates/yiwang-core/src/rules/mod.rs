@@ -22,6 +22,8 @@ pub mod vectors;
 pub mod window;
 
 #[cfg(test)]
+mod ahead_tests;
+#[cfg(test)]
 mod random_tests;
 #[cfg(test)]
 mod reference;

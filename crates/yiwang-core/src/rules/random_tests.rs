@@ -155,8 +155,9 @@ fn as_said(one: &Emitted) -> Said {
     // An edge that was stamped later still has its own time in the id.
     let edge = match one.born {
         Born::Sample => None,
-        Born::Timer(Edge::At(t)) => Some(t),
-        Born::Timer(Edge::Raw(_)) => Some(0),
+        Born::Timer(Edge::At(t)) => Some((t, 0)),
+        Born::Timer(Edge::Again(t, number)) => Some((t, number)),
+        Born::Timer(Edge::Raw(_)) => Some((0, 0)),
     };
     (usize::from(one.rule), one.kind, one.time, one.since, one.severity, one.cause.as_str(), edge)
 }
@@ -236,6 +237,14 @@ proptest! {
             prop_assert_eq!(&said, &slow.said);
         }
         prop_assert!(hub.out.windows(2).all(|w| w[0].rule != w[1].rule || w[0].time <= w[1].time));
+        let mut ids = std::collections::BTreeSet::new();
+        for one in &hub.out {
+            // An operator's clear is named after its own record, which all have in common here.
+            if let Born::Timer(edge @ (Edge::At(_) | Edge::Again(..))) = one.born {
+                let rule = format!("r{}", one.rule);
+                prop_assert!(ids.insert(edge.id("p", &rule, one.kind, "D")), "an id twice: {:?}", one);
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod maintenance;
 mod operator;
+mod silence;
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,10 @@ use crate::record::{AlarmSeverity, Millis, SignalKind};
 use crate::thing::{AlarmSpec, Hold, LatePolicy, MissingPolicy};
 use maintenance::Held;
 
-/// Kind, time, since, severity, cause, whether a timer gave birth and at which edge; by rule.
+/// Kind, time, since, severity, cause, whether a timer gave birth and at which edge, the how manieth of an edge that is not
+/// after one before of its kind; by rule.
 pub(super) type Said =
-    (usize, SignalKind, Millis, Millis, AlarmSeverity, &'static str, Option<Millis>);
+    (usize, SignalKind, Millis, Millis, AlarmSeverity, &'static str, Option<(Millis, u64)>);
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum State {
@@ -67,6 +69,7 @@ pub(super) struct Reference {
     /// When they do, overlapping or not.
     pub(super) windows: Vec<(Millis, Millis)>,
     lag: Millis,
+    heard: Millis,
     pub(super) attrs: BTreeMap<String, f64>,
     pub(super) said: Vec<Said>,
 }
@@ -102,6 +105,7 @@ impl Reference {
             maintenance: false,
             windows: Vec::new(),
             lag: 0,
+            heard: Millis::MIN,
             attrs: attrs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
             said: Vec::new(),
         }
@@ -144,9 +148,23 @@ impl Reference {
             return;
         }
         one.newest_signal = one.newest_signal.max(t);
-        let edge = timer.then_some(if one.anew.is_some() { 0 } else { t });
-        let said = (rule, kind, one.newest_signal, one.since, one.severity, cause, edge);
-        self.said.push(said);
+        let said = (one.newest_signal, one.since, one.severity);
+        let anew = one.anew.is_some();
+        let edge = timer.then(|| if anew { (0, 0) } else { self.apart(rule, kind, t) });
+        self.said.push((rule, kind, said.0, said.1, said.2, cause, edge));
+    }
+
+    /// An edge, with a number where a signal of this kind was of it or of a later one before.
+    fn apart(&self, rule: usize, kind: SignalKind, t: Millis) -> (Millis, u64) {
+        if t == 0 {
+            // Named after an operator's record.
+            return (0, 0);
+        }
+        let of_rule = || self.said.iter().filter(|said| said.0 == rule);
+        if !of_rule().any(|said| said.1 == kind && said.6.is_some_and(|edge| edge.0 >= t)) {
+            return (t, 0);
+        }
+        (t, of_rule().filter_map(|said| said.6).map(|edge| edge.1).max().unwrap_or(0) + 1)
     }
 
     fn worst(&self, rule: usize) -> AlarmSeverity {
@@ -209,6 +227,7 @@ impl Reference {
 
     fn clear(&mut self, rule: usize, t: Millis, cause: &'static str, timer: bool) {
         self.say(rule, SignalKind::Clear, t, cause, timer);
+        self.all[rule].holds &= !["QUIET", "OPERATOR"].contains(&cause);
         self.rest(rule);
     }
 
@@ -294,7 +313,7 @@ impl Reference {
                 7 => self.release(rule, t),
                 _ => {
                     let every = self.rules[rule].remind.unwrap();
-                    self.all[rule].remind = Some(t + every);
+                    self.all[rule].remind = Some(t + ((limit - t) / every + 1) * every);
                     let silent = self.held(t) != Held::No;
                     if self.all[rule].state == State::Firing && !silent {
                         self.say(rule, SignalKind::Remind, t, "", true);
@@ -320,6 +339,7 @@ impl Reference {
         self.advance(t - 1);
         self.received.push((t, set.clone()));
         self.history.push((t, set.clone()));
+        self.heard = self.heard.max(rx);
         self.lag = (rx - t).clamp(-600_000, 86_400_000);
         for rule in 0..self.rules.len() {
             let absent = self.absent(rule).is_some();
@@ -477,22 +497,6 @@ impl Reference {
                 self.clear(rule, newest, "LATE", false);
             }
             (self.history, self.received) = (history, received);
-        }
-    }
-
-    pub(super) fn tick(&mut self, now: Millis, listening_since: Millis) {
-        if self.history.is_empty() {
-            return;
-        }
-        self.advance(now - self.lag - 10_000);
-        for rule in 0..self.rules.len() {
-            let Some(ms) = self.absent(rule) else { continue };
-            let anew = self.all[rule].anew.unwrap_or(Millis::MIN);
-            let due = self.newest().max(listening_since).max(anew) + ms + 10_000;
-            if self.all[rule].state == State::Normal && now >= due {
-                let edge = self.newest().max(anew.saturating_sub(self.lag + 10_000)) + ms;
-                self.raise(rule, edge, edge, true);
-            }
         }
     }
 }

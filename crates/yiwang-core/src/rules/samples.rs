@@ -51,6 +51,7 @@ impl DeviceRules {
         }
         self.newest = sample.mark;
         let lag = sample.rx.saturating_sub(t);
+        self.heard = self.heard.max(sample.rx);
         self.lag = lag.max(-cx.clock_skew).min(cx.late_after.max(-cx.clock_skew));
         let touched = self.memory.take(cx.rules, t, sample.values);
         let Stepped { changed, alarming } = self.step_all(cx, sample.mark, touched, out);

@@ -7,13 +7,15 @@
 use super::memory::{Memory, Slot};
 use super::model::PropertyModel;
 use super::program::WindowSpan;
-use super::state::{DeviceRules, Edge, Entry, Held, Mark, Phase, StepState};
+use super::state::{DeviceRules, EDGE_KINDS, Edge, Edges, Entry, Held, Mark, Phase, StepState};
 use super::window::Window;
 use super::{Context, RuleSet};
 use crate::ids::Id;
-use crate::record::{AlarmSeverity, Millis};
+use crate::record::{AlarmSeverity, Millis, SignalKind};
 use crate::route::bytes::{Damaged, Reader, Writer};
 
+/// Snapshots before this version know neither when a device was heard nor which edges had signals.
+pub(super) const FIRST_WITH_EDGES: u8 = 4;
 /// Snapshots before this version know no windows, `prev()` and schedules.
 pub(super) const FIRST_WITH_WINDOWS: u8 = 2;
 
@@ -130,6 +132,7 @@ impl DeviceRules {
     pub fn encode(&self, to: &mut Writer) {
         mark(to, self.newest);
         to.int(self.lag);
+        to.int(self.heard.wrapping_sub(self.newest.t));
         self.memory.encode(to);
         to.count(self.entries.len());
         for entry in &self.entries {
@@ -144,9 +147,11 @@ impl DeviceRules {
     pub fn decode(from: &mut Reader<'_>, version: u8) -> Result<Self, Damaged> {
         let newest = read_mark(from)?;
         let lag = from.int()?;
+        let later = if version < FIRST_WITH_EDGES { lag } else { from.int()? };
+        let heard = newest.t.wrapping_add(later);
         let memory = Memory::decode(from, version)?;
         let entries = from.list(|from| decode_entry(from, version))?;
-        Ok(Self { memory, newest, lag, entries, next: Millis::MAX })
+        Ok(Self { memory, newest, lag, heard, entries, next: Millis::MAX })
     }
 
     /// Moves the state from the rules that `legend` names to those in force; gives the alarms that end with their rule.
@@ -185,7 +190,11 @@ impl DeviceRules {
             severity: entry.severity,
             since: entry.since,
             time: entry.newest_signal.max(self.newest.t),
-            edge: Edge::At(entry.newest_signal),
+            edge: Edges::take(
+                &mut entry.edges.clone(),
+                SignalKind::Clear,
+                Edge::At(entry.newest_signal),
+            ),
         })
     }
 }
@@ -196,8 +205,17 @@ fn moved(mut entry: Entry, new: usize, hash: Id, rules: &RuleSet) -> Entry {
     if rule.hash != hash {
         entry.steps.resize(rule.steps.len(), StepState::Off);
         entry.holds = false;
-        if entry.phase == Phase::Pending {
-            entry.rest();
+        match entry.phase {
+            Phase::Normal => {}
+            Phase::Pending => entry.rest(),
+            Phase::Firing | Phase::Clearing => {
+                // What was proved by the other text counts for nothing.
+                entry.phase = Phase::Firing;
+                entry.changed = true;
+                for step in &mut entry.steps {
+                    *step = if *step == StepState::Off { StepState::Off } else { StepState::On };
+                }
+            }
         }
         entry.remind = rule.remind.filter(|_| entry.raised()).map(|every| {
             let count = entry.remind.map_or(0, |(_, count)| count);
@@ -230,8 +248,9 @@ fn encode_entry(to: &mut Writer, e: &Entry) {
         Phase::Clearing => 3,
     });
     let windowed = e.held.window();
-    let bits = [e.stale, e.flapping, e.held != Held::No, e.holds, windowed.is_some()];
-    to.byte(bits.iter().zip(0..).fold(0, |byte, (bit, place)| byte | u8::from(*bit) << place));
+    let held = e.held != Held::No;
+    let bits = [e.stale, e.flapping, held, e.holds, windowed.is_some(), e.changed];
+    to.byte(mask(&bits));
     if let Some(t) = windowed {
         to.int(t);
     }
@@ -268,6 +287,16 @@ fn encode_entry(to: &mut Writer, e: &Entry) {
         to.int(due);
         to.uint(count);
     }
+    to.byte(mask(&e.edges.latest.map(|edge| edge.is_some())));
+    for edge in e.edges.latest.into_iter().flatten() {
+        to.int(e.newest_signal.wrapping_sub(edge));
+    }
+    to.uint(e.edges.again);
+}
+
+/// A bit for each, the first lowest.
+fn mask(bits: &[bool]) -> u8 {
+    bits.iter().zip(0..).fold(0, |byte, (bit, place)| byte | u8::from(*bit) << place)
 }
 
 fn decode_entry(from: &mut Reader<'_>, version: u8) -> Result<Entry, Damaged> {
@@ -289,7 +318,7 @@ fn decode_entry(from: &mut Reader<'_>, version: u8) -> Result<Entry, Damaged> {
     let severity = *severity.ok_or(Damaged("unknown severity"))?;
     let mut entry = Entry::new(rule, 0, severity);
     entry.phase = phase;
-    (entry.stale, entry.flapping) = (bits & 1 != 0, bits & 2 != 0);
+    (entry.stale, entry.flapping, entry.changed) = (bits & 1 != 0, bits & 2 != 0, bits & 32 != 0);
     (entry.held, entry.holds) = (held, bits & 8 != 0);
     entry.start = read_mark(from)?;
     entry.seen = read_mark(from)?;
@@ -308,5 +337,27 @@ fn decode_entry(from: &mut Reader<'_>, version: u8) -> Result<Entry, Damaged> {
     })?;
     entry.raises = from.list(Reader::int)?;
     entry.remind = if from.bool()? { Some((from.int()?, from.uint()?)) } else { None };
+    if version >= FIRST_WITH_EDGES {
+        entry.edges = read_edges(from, entry.newest_signal)?;
+    } else {
+        // Whether a signal was of its edge is not known: from here on each is of a later one, or told apart.
+        let signalled = (entry.newest_signal != Millis::MIN).then_some(entry.newest_signal);
+        entry.edges.latest = [signalled; EDGE_KINDS.len()];
+    }
     Ok(entry)
+}
+
+fn read_edges(from: &mut Reader<'_>, newest_signal: Millis) -> Result<Edges, Damaged> {
+    let known = from.byte()?;
+    if known >> EDGE_KINDS.len() != 0 {
+        return Err(Damaged("unknown kind of an edge"));
+    }
+    let mut edges = Edges::default();
+    for (place, latest) in edges.latest.iter_mut().enumerate() {
+        if known & (1 << place) != 0 {
+            *latest = Some(newest_signal.wrapping_sub(from.int()?));
+        }
+    }
+    edges.again = from.uint()?;
+    Ok(edges)
 }

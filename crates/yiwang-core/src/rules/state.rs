@@ -37,6 +37,8 @@ impl Mark {
 pub enum Edge {
     /// Device time in ms.
     At(Millis),
+    /// The same where the rule may have said as much of this edge or a later one before: with a number that grows.
+    Again(Millis, u64),
     /// The sample that opened the timer had no time of its own.
     Raw(Id),
 }
@@ -47,6 +49,13 @@ impl Edge {
     pub fn id(self, product: &str, rule: &str, kind: SignalKind, device: &str) -> Id {
         match self {
             Self::At(t) => ids::timer_signal(product, rule, kind.as_str(), device, t),
+            Self::Again(t, number) => ids::Hasher::new()
+                .text("t")
+                .text(&format!("{product}/{rule}/{}", kind.as_str()))
+                .text(device)
+                .int(t)
+                .int(number.cast_signed())
+                .finish(),
             Self::Raw(raw) => ids::Hasher::new()
                 .text("t")
                 .text(&format!("{product}/{rule}/{}", kind.as_str()))
@@ -173,6 +182,36 @@ pub(super) struct Entry {
     pub remind: Option<(Millis, u64)>,
     /// What raised it, for ids of repeats.
     pub raised_by: Mark,
+    /// The latest edges that gave birth to signals, and how many had to be told apart from earlier ones.
+    pub edges: Edges,
+    /// The text of the rule has changed while its alarm stands: no timer judges it before a sample has.
+    pub changed: bool,
+}
+
+/// What keeps ids of timer-born signals apart: timers may run ahead of the samples that then open others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Edges {
+    /// By kind.
+    pub latest: [Option<Millis>; EDGE_KINDS.len()],
+    pub again: u64,
+}
+
+/// Kinds of signals that timers give birth to.
+pub(super) const EDGE_KINDS: [SignalKind; 4] =
+    [SignalKind::Raise, SignalKind::Clear, SignalKind::Severity, SignalKind::Remind];
+
+impl Edges {
+    /// The edge as it enters the id of a signal of this kind.
+    pub(super) fn take(&mut self, kind: SignalKind, edge: Edge) -> Edge {
+        let Edge::At(t) = edge else { return edge };
+        let Some(at) = EDGE_KINDS.iter().position(|known| *known == kind) else { return edge };
+        let latest = self.latest[at].replace(t.max(self.latest[at].unwrap_or(t)));
+        if latest.is_none_or(|latest| latest < t) {
+            return edge;
+        }
+        self.again += 1;
+        Edge::Again(t, self.again)
+    }
 }
 
 /// Why nobody was told of a raise.
@@ -224,6 +263,8 @@ impl Entry {
             raises: Vec::new(),
             remind: None,
             raised_by: Mark::NEVER,
+            edges: Edges::default(),
+            changed: false,
         }
     }
 
@@ -242,6 +283,7 @@ impl Entry {
     pub(super) fn rest(&mut self) {
         self.phase = Phase::Normal;
         self.stale = false;
+        self.changed = false;
         self.flapping = false;
         self.held = Held::No;
         self.start = Mark::NEVER;
@@ -276,6 +318,8 @@ pub struct DeviceRules {
     pub(super) newest: Mark,
     /// Its delay from the device to us, within the product's bounds.
     pub(super) lag: Millis,
+    /// When we received it, whatever its delay: until then it was not silent.
+    pub(super) heard: Millis,
     /// By rule.
     pub(super) entries: Vec<Entry>,
     /// Earliest timer of any entry; `Millis::MAX` = none.
@@ -290,6 +334,7 @@ impl DeviceRules {
             memory: Memory::new(rules),
             newest: Mark::NEVER,
             lag: 0,
+            heard: Millis::MIN,
             entries: Vec::new(),
             next: Millis::MAX,
         }

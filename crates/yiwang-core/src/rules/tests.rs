@@ -7,7 +7,7 @@ use crate::route::bytes::{Reader, Writer};
 use crate::sample::{Flags, PropertyRef, Quality, Sampled, Value};
 use crate::thing::{AlarmSpec, Expression, LatePolicy, SeveritySpec, SeverityStep};
 
-pub(super) const VERSION: u8 = snapshot::FIRST_WITH_WINDOWS;
+pub(super) const VERSION: u8 = snapshot::FIRST_WITH_EDGES;
 
 /// 2026-11-23 00:00 +08:00
 pub(super) const DAY: Millis = 1_795_363_200_000;

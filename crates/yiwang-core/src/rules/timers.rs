@@ -32,6 +32,12 @@ fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)>
     if e.phase == Phase::Normal && !e.holds {
         return None;
     }
+    let remind = e.remind.filter(|_| e.raised()).map(|(due, _)| (due, Timer::Remind));
+    let waits = e.held.window().filter(|_| !cx.held);
+    let release = waits.and_then(|t| Some((end_of(cx.windows, t)?, Timer::Release)));
+    if e.changed {
+        return [remind, release].into_iter().flatten().min();
+    }
     let edge = rule.schedule.as_ref().and_then(|calendar| calendar.next_edge(e.judged));
     let edge = edge.map(|t| (t, Timer::Edge));
     if e.phase == Phase::Normal {
@@ -55,9 +61,6 @@ fn earliest(cx: &Context<'_>, rule: &Rule, e: &Entry) -> Option<(Millis, Timer)>
         _ => None,
     });
     let falling = falling.min().map(|t| (t.saturating_add(rule.clear_hold), Timer::StepDown));
-    let remind = e.remind.filter(|_| e.raised()).map(|(due, _)| (due, Timer::Remind));
-    let waits = e.held.window().filter(|_| !cx.held);
-    let release = waits.and_then(|t| Some((end_of(cx.windows, t)?, Timer::Release)));
     [edge, lapse, hold, clear, quiet, falling, remind, release].into_iter().flatten().min()
 }
 
@@ -88,7 +91,7 @@ impl DeviceRules {
             }
             let Some(entry) = self.entries.get_mut(at) else { return };
             let moment = Moment { cx, rule, memory: &self.memory, t: due };
-            moment.timer(entry, timer, out);
+            moment.timer(entry, timer, limit, out);
             if entry.is_blank() {
                 self.entries.remove(at);
             }
@@ -127,7 +130,7 @@ impl DeviceRules {
             let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);
             let known = self.entries.get(at).is_some_and(|e| usize::from(e.rule) == index);
             let Some((opened, from)) = self.silent_since(index) else { continue };
-            if now < absent_due(self.newest.t.max(opened.t), listening_since, ms) {
+            if now < self.absent_due(opened, listening_since, ms) {
                 continue;
             }
             if !known {
@@ -198,19 +201,22 @@ impl DeviceRules {
         let absent = cx.rules.rules.iter().enumerate().filter_map(|(index, rule)| {
             let ms = rule.absent()?;
             let (opened, _) = self.silent_since(index)?;
-            Some(absent_due(self.newest.t.max(opened.t), listening_since, ms))
+            Some(self.absent_due(opened, listening_since, ms))
         });
         absent.chain(timers).min()
     }
-}
 
-/// By our own clock: we must have listened for all of that time.
-fn absent_due(since: Millis, listening_since: Millis, ms: Millis) -> Millis {
-    since.max(listening_since).saturating_add(ms).saturating_add(GRACE_MS)
+    /// By our own clock: we must have listened for all of that time. A device that brings what it kept is not silent,
+    /// however old its samples are.
+    fn absent_due(&self, opened: Mark, listening_since: Millis, ms: Millis) -> Millis {
+        let since = self.newest.t.max(opened.t).max(listening_since);
+        since.saturating_add(GRACE_MS).max(self.heard).saturating_add(ms)
+    }
 }
 
 impl Moment<'_> {
-    fn timer(&self, e: &mut Entry, timer: Timer, out: &mut Vec<Emitted>) {
+    /// Runs a timer; `limit` is up to when time passes at once.
+    fn timer(&self, e: &mut Entry, timer: Timer, limit: Millis, out: &mut Vec<Emitted>) {
         let t = self.t;
         match timer {
             Timer::Edge => self.edge(e, out),
@@ -241,8 +247,10 @@ impl Moment<'_> {
             }
             Timer::Remind => {
                 let Some((due, count)) = e.remind else { return };
-                let every = self.rule.remind.unwrap_or(Millis::MAX);
-                e.remind = Some((due.saturating_add(every), count + 1));
+                // One for all of a jump: a clock that was wrong, or we were away.
+                let every = self.rule.remind.unwrap_or(Millis::MAX).max(1);
+                let passed = limit.saturating_sub(due).max(0) / every + 1;
+                e.remind = Some((due.saturating_add(passed.saturating_mul(every)), count + 1));
                 if e.phase == Phase::Firing {
                     // Repeats of one alarm without device time differ by their number.
                     let mut mark = e.raised_by;

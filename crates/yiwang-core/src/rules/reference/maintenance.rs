@@ -52,8 +52,9 @@ impl Reference {
         one.held = Held::No;
         one.newest_signal = one.newest_signal.max(t);
         let said = (one.newest_signal, one.since, one.severity);
-        let (kind, edge) = (SignalKind::Raise, Some(one.cause));
-        self.said.push((rule, kind, said.0, said.1, said.2, "", edge));
+        let edge = self.apart(rule, SignalKind::Raise, self.all[rule].cause);
+        self.said.push((rule, SignalKind::Raise, said.0, said.1, said.2, "", Some(edge)));
+        let one = &mut self.all[rule];
         while let (Some(due), Some(every)) = (one.remind, self.rules[rule].remind) {
             if due > t {
                 break;
