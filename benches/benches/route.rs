@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use yiwang_benches::fixture;
-use yiwang_core::codec::{Message, Scratch};
+use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
 use yiwang_core::route::{Input, PartitionState, Quarantined, Reading, Shared, Sink, Workspace};
 use yiwang_core::rules::{Context, DeviceRules, Mark, Sample};
@@ -38,7 +38,7 @@ const PRODUCTS: [(&str, BodyKind, &str); 3] = [
 fn message(kind: BodyKind, payload: &str) -> Message<'_> {
     let path = if kind == BodyKind::Raw { "raw" } else { "property" };
     let payload = payload.as_bytes();
-    Message { kind, path, payload, received_at: Some(NOW) }
+    Message { kind, path, payload, received: Received::At(NOW) }
 }
 
 fn decode(c: &mut Criterion) {

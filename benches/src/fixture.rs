@@ -220,7 +220,7 @@ pub fn now_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use yiwang_core::codec::{Message, Scratch};
+    use yiwang_core::codec::{Message, Received, Scratch};
     use yiwang_core::record::BodyKind;
     use yiwang_core::sample::Samples;
 
@@ -237,7 +237,7 @@ mod tests {
         gas_message(1, now, 40.5, &mut gas);
         for (product, payload, values) in [("nd-01", &station, 6), ("gas-01", &gas, 2)] {
             let (kind, path) = (BodyKind::Property, "property");
-            let message = Message { kind, path, payload, received_at: Some(now) };
+            let message = Message { kind, path, payload, received: Received::At(now) };
             let mut samples = Samples::default();
             let product = shared.registry().product(product).unwrap();
             product.decode(&message, &mut Scratch::default(), &mut samples).unwrap();

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use yiwang_core::codec::{Message, Scratch};
+use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::record::BodyKind;
 use yiwang_core::rules::{Calendars, Context, DeviceRules, Mark, RuleSet, Sample};
 use yiwang_core::sample::Samples;
@@ -60,7 +60,7 @@ fn one_more_rule(c: &mut Criterion) {
                 kind: BodyKind::Property,
                 path: "property",
                 payload: br#"{"boot":1,"seq":9,"ts":1795399200000,"params":{"a":62.5,"b":7}}"#,
-                received_at: Some(NOW),
+                received: Received::At(NOW),
             };
             product.decode(&body, &mut scratch, &mut samples).expect("the message fits");
             let values = samples.values_of(&samples.sets[0]);

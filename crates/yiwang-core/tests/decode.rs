@@ -1,6 +1,6 @@
 //! Decoding and validation, case by case: bodies of devices 2.3, times of 2.4, identities of 2.5, findings of 4.4.
 
-use yiwang_core::codec::{Fault, Header, Message, MessageId, Scratch};
+use yiwang_core::codec::{Fault, Header, Message, MessageId, Received, Scratch};
 use yiwang_core::ids;
 use yiwang_core::record::{BodyKind, QuarantineReason};
 use yiwang_core::sample::{Flags, PropertyRef, Samples, Value};
@@ -59,7 +59,7 @@ fn decode_at(product: &Product, path: &str, body: &[u8], rx: i64) -> Read {
         _ => BodyKind::Event,
     };
     let mut samples = Samples::default();
-    let message = Message { kind, path, payload: body, received_at: Some(rx) };
+    let message = Message { kind, path, payload: body, received: Received::At(rx) };
     let result = product.decode(&message, &mut Scratch::default(), &mut samples);
     Read { result, samples }
 }

@@ -3,7 +3,7 @@
 mod counting;
 
 use counting::allocations;
-use yiwang_core::codec::{Message, Scratch};
+use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::record::BodyKind;
 use yiwang_core::sample::{Flags, Samples};
 use yiwang_core::thing::Product;
@@ -49,8 +49,12 @@ fn steady_state_does_not_allocate() {
     let metrics = b"\x08\x05\x12\x12\x0a\x05level\x20\x0a\x69\0\0\0\0\0\0\xf8\x3f\
         \x12\x0f\x0a\x04list\x18\x07\x20\x16\x82\x01\x02\x01\xff\
         \x12\x0c\x0a\x04note\x20\x0c\x7a\x02ok\x18\x01";
-    let message =
-        |kind, path, payload| Message { kind, path, payload, received_at: Some(1_795_399_200_000) };
+    let message = |kind, path, payload| Message {
+        kind,
+        path,
+        payload,
+        received: Received::At(1_795_399_200_000),
+    };
     let messages = [
         (&radar, message(BodyKind::Property, "property", native.as_slice())),
         (&radar, message(BodyKind::Property, "property", batch)),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use yiwang_core::codec::{Message, MessageId, Scratch};
+use yiwang_core::codec::{Message, MessageId, Received, Scratch};
 use yiwang_core::problem::Problem;
 use yiwang_core::record::BodyKind;
 use yiwang_core::sample::{Flags, PropertyRef, Samples, Span, Value};
@@ -174,7 +174,7 @@ impl Bench {
                     "status" => BodyKind::Other,
                     _ => BodyKind::Event,
                 };
-                let message = Message { kind, path, payload, received_at: Some(RX) };
+                let message = Message { kind, path, payload, received: Received::At(RX) };
                 let result = product.decode(&message, &mut self.scratch, &mut self.samples);
                 let mut fresh = Samples::default();
                 let again = product.decode(&message, &mut Scratch::default(), &mut fresh);

@@ -65,6 +65,24 @@ fn every_problem_is_listed_with_its_line() {
     assert_eq!(found, expected, "{:#?}", words(&problems));
 }
 
+/// Of a device with a period of its own a value counts for as many periods, or for the time that the product states.
+#[test]
+fn values_count_for_periods_or_for_a_time() {
+    let (file, text) = shipped("wl-radar-01");
+    let valid_for = |stated: &str| {
+        let key = text.lines().find(|line| line.starts_with("liveness:")).expect("it has one");
+        let text = text.replace(key, &format!("liveness: {{expectEvery: 5m{stated}}}"));
+        let (product, problems) = Product::load(&file, &text);
+        let product = product.unwrap_or_else(|| panic!("{problems:?}"));
+        let liveness = product.liveness.expect("as stated");
+        [liveness.valid_for(None), liveness.valid_for(Some(60_000))]
+    };
+    assert_eq!(valid_for(""), [Some(600_000), Some(120_000)]);
+    assert_eq!(valid_for(", validFor: 4x"), [Some(1_200_000), Some(240_000)]);
+    assert_eq!(valid_for(", validFor: 1h"), [Some(3_600_000); 2]);
+    assert_eq!(valid_for(", validFor: forever"), [None; 2]);
+}
+
 #[test]
 fn a_failing_vector_stops_the_load() {
     let (file, text) = shipped("gas-01");

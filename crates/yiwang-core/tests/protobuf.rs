@@ -1,6 +1,6 @@
 //! Protobuf bodies by field numbers: forms, presence, times, batches, and files that cannot be.
 
-use yiwang_core::codec::{Header, Message, MessageId, Scratch};
+use yiwang_core::codec::{Header, Message, MessageId, Received, Scratch};
 use yiwang_core::record::{BodyKind, QuarantineReason};
 use yiwang_core::sample::{PropertyRef, Samples, Value};
 use yiwang_core::thing::Product;
@@ -47,7 +47,7 @@ type Decoded = Result<(Header, Samples), (QuarantineReason, String)>;
 
 fn decode(product: &Product, payload: &[u8]) -> Decoded {
     let mut samples = Samples::default();
-    let message = Message { kind: BodyKind::Raw, path: "raw", payload, received_at: Some(RX) };
+    let message = Message { kind: BodyKind::Raw, path: "raw", payload, received: Received::At(RX) };
     product
         .decode(&message, &mut Scratch::default(), &mut samples)
         .map(|header| (header, samples))

@@ -6,7 +6,7 @@ use yiwang_core::codec::sparkplug::{
     Carried, Datatype, MessageType, Metric, Payload, Refused, Session, Standing, Topic, host_state,
     rebirth_request,
 };
-use yiwang_core::codec::{Message, Scratch};
+use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::record::{BodyKind, QuarantineReason};
 use yiwang_core::sample::{PropertyRef, Samples};
 use yiwang_core::thing::Product;
@@ -102,8 +102,12 @@ fn read(
         session.learn(&parsed, &envelope).map_err(reason)?;
     }
     let mut samples = Samples::default();
-    let message =
-        Message { kind: BodyKind::Raw, path: topic, payload, received_at: Some(1_795_415_500_000) };
+    let message = Message {
+        kind: BodyKind::Raw,
+        path: topic,
+        payload,
+        received: Received::At(1_795_415_500_000),
+    };
     product
         .decode_in(Some(session), &message, &mut Scratch::default(), &mut samples)
         .map_err(|fault| fault.reason)?;

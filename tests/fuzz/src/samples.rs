@@ -1,6 +1,6 @@
 //! What every decoder promises of its samples, checked for one message.
 
-use yiwang_core::codec::{Fault, Header, Message, MessageId, Scratch};
+use yiwang_core::codec::{Fault, Header, Message, MessageId, Received, Scratch};
 use yiwang_core::record::{BodyKind, QuarantineReason};
 use yiwang_core::sample::{PropertyRef, Samples, Span, Value};
 use yiwang_core::thing::Product;
@@ -37,7 +37,7 @@ impl Decoder {
             "raw" => BodyKind::Raw,
             _ => BodyKind::Event,
         };
-        let message = Message { kind, path, payload, received_at: Some(RECEIVED_AT) };
+        let message = Message { kind, path, payload, received: Received::At(RECEIVED_AT) };
         let mut results = Vec::new();
         for product in &self.products {
             let result = product.decode(&message, &mut self.scratch, &mut self.samples);

@@ -39,6 +39,17 @@ impl Decimal {
         Self { mantissa: value, exponent: 0 }
     }
 
+    /// A double times this, rounded once where this is a power of ten or an integer: 234 × 0.1 is 23.4, which is no
+    /// multiple of the double that is nearest to 0.1.
+    pub(crate) fn scale_f64(self, value: f64) -> f64 {
+        let power = EXACT.get(self.exponent.unsigned_abs() as usize);
+        match (power, self.mantissa.unsigned_abs() <= 1 << 53) {
+            (Some(power), true) if self.exponent < 0 => value * self.mantissa as f64 / power,
+            (Some(power), true) => value * self.mantissa as f64 * power,
+            _ => value * self.to_f64(),
+        }
+    }
+
     /// Reads a decimal as written in a file, e.g. `0.001`, `-2`, `1e-3`; at most 18 digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (digits, exponent) = match text.split_once(['e', 'E']) {
@@ -142,6 +153,17 @@ mod tests {
         let kelvin = Decimal::parse("-273.15").unwrap();
         let value = Decimal::integer(2932).times(tenth).unwrap().plus(kelvin).unwrap();
         assert_eq!(value.to_f64(), 20.05);
+    }
+
+    #[test]
+    fn doubles_are_scaled_with_one_rounding() {
+        let scaled = |scale: &str, value: f64| Decimal::parse(scale).unwrap().scale_f64(value);
+        assert_eq!(
+            [scaled("0.1", 234.0), scaled("0.01", 2.5), scaled("1e3", 0.5)],
+            [23.4, 0.025, 500.0]
+        );
+        assert_eq!([scaled("0.02", 180.0), scaled("-0.001", 36.0)], [3.6, -0.036]);
+        assert_eq!(scaled("1e-30", 2.0), 2.0 * 1e-30);
     }
 
     #[test]

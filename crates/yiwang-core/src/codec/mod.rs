@@ -28,6 +28,8 @@ mod typed;
 pub(crate) mod value;
 mod words;
 
+use std::ops::RangeInclusive;
+
 use crate::record::{BodyKind, Millis, QuarantineReason};
 use crate::sample::{Samples, Span};
 use crate::thing::{IdentityKind, Product};
@@ -79,9 +81,21 @@ pub struct Message<'a> {
     pub path: &'a str,
     /// The bytes.
     pub payload: &'a [u8],
-    /// When the hub received it; `None` for a body from a file, which takes its own device time for it.
-    pub received_at: Option<Millis>,
+    /// When it came.
+    pub received: Received,
 }
+
+/// When a message came, ms since 1970 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The hub received it.
+    At(Millis),
+    /// It lies in a file: its own device time stands for it, and this where it has none.
+    InFile(Millis),
+}
+
+/// Device times of files that can be times: what RFC 3339 can write from 1970 on.
+const FILE_TIMES: RangeInclusive<Millis> = 0..=253_402_300_799_999;
 
 /// What a message says beside its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -239,9 +253,13 @@ impl Product {
             intake.out.values.clear();
             return Err(fault);
         }
+        let time = fields.ts.filter(|ts| FILE_TIMES.contains(ts));
         let clock = Clock {
             policy: self.time,
-            received_at: message.received_at.or(fields.ts).unwrap_or_default(),
+            received_at: match message.received {
+                Received::At(t) => t,
+                Received::InFile(otherwise) => time.unwrap_or(otherwise),
+            },
             body: fields.ts,
             backfill: fields.backfill,
         };
@@ -256,7 +274,7 @@ impl Product {
             verdict_wanted: fields.ack,
             event,
             device: fields.device,
-            time: fields.ts,
+            time,
             dropped: intake.dropped,
         })
     }

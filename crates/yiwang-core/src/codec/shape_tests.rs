@@ -89,7 +89,7 @@ fn products() -> Vec<(Product, Product)> {
 fn words(product: &Product, kind: BodyKind, body: &[u8]) -> String {
     let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
     let path = if kind == BodyKind::Raw { "raw" } else { "property" };
-    let message = Message { kind, path, payload: body, received_at: Some(RX) };
+    let message = Message { kind, path, payload: body, received: Received::At(RX) };
     let decoded = product.decode(&message, &mut scratch, &mut samples);
     let text = |span| samples.text_at(span).to_owned();
     let identity = |identity| match identity {

@@ -31,9 +31,8 @@ impl Convert {
 
     /// A real number of the wire as a value of this type.
     pub(crate) fn real(&self, wire: f64, data: &DataType) -> Option<Value> {
-        let scale = self.scale.map_or(1.0, Decimal::to_f64);
-        let offset = self.offset.map_or(0.0, Decimal::to_f64);
-        let value = wire * scale + offset;
+        let scaled = self.scale.map_or(wire, |scale| scale.scale_f64(wire));
+        let value = scaled + self.offset.map_or(0.0, Decimal::to_f64);
         let number = matches!(data, DataType::Float | DataType::Double) && value.is_finite();
         number.then_some(Value::Float(value))
     }

@@ -9,6 +9,8 @@ use super::shared::Shared;
 use super::state::{PartitionState, Workspace};
 use super::step::{Decoded, decode};
 use super::{Fate, Input, Place, Sink};
+use crate::codec::{Header, Received};
+use crate::record::Millis;
 use crate::registry::DeviceNo;
 
 /// Records that are looked up together: their memory is fetched at the same time.
@@ -84,9 +86,13 @@ impl PartitionState {
     ) {
         let registry = shared.registry();
         work.keys.clear();
+        let mut clock = self.clock().unwrap_or_default();
         for (at, ((_, input), prepared)) in chunk.iter().zip(&mut *prepared).enumerate() {
             prepared.at = at;
-            prepared.key = key(shared, input, prepared, work);
+            prepared.key = key(shared, input, clock, prepared, work);
+            if let Some(Ok(Header { time: Some(time), .. })) = prepared.decoded {
+                clock = clock.max(time);
+            }
         }
         let Workspace { keys, numbers, .. } = work;
         for prepared in &mut *prepared {
@@ -119,10 +125,12 @@ impl PartitionState {
     }
 }
 
-/// The key of a record's device, as a range of the workspace's keys; decodes where it stands in the body.
+/// The key of a record's device, as a range of the workspace's keys; decodes where it stands in the body, which has the
+/// time of `clock` if it has none of its own.
 fn key(
     shared: &Shared,
     input: &Input<'_>,
+    clock: Millis,
     prepared: &mut Prepared,
     work: &mut Workspace,
 ) -> Option<Range<usize>> {
@@ -131,7 +139,12 @@ fn key(
         Input::Raw(raw) => work.keys.push_str(raw.device),
         Input::Named { product, raw } => {
             let product = shared.registry().products.get(usize::from(*product))?;
-            let decoded = prepared.decoded.insert(decode(product, None, (raw, None), work));
+            let decoded = prepared.decoded.insert(decode(
+                product,
+                None,
+                (raw, Received::InFile(clock)),
+                work,
+            ));
             let name = decoded.as_ref().ok().and_then(|header| header.device);
             if let Some(name) = name {
                 work.keys.push_str(&product.key);

@@ -116,12 +116,12 @@ impl Check {
         }
         if value == before.value {
             latest.since = before.since;
-            if self.stuck_after.is_some_and(|longest| t - before.since > longest) {
+            if self.stuck_after.is_some_and(|longest| t.saturating_sub(before.since) > longest) {
                 flags.add(Flags::STUCK);
             }
         }
         let change = (value - before.value).abs();
-        if self.rate_max.is_some_and(|rate| change > rate * (t - before.t) as f64) {
+        if self.rate_max.is_some_and(|rate| change > rate * t.saturating_sub(before.t) as f64) {
             flags.add(Flags::JUMP);
         }
         flags

@@ -117,12 +117,14 @@ pub(super) struct Routed<'a> {
 impl<'a> Routed<'a> {
     #[inline]
     pub(super) fn context(&self) -> Context<'a> {
-        let own = self.device.expect_every.map(|every| every.saturating_mul(2));
+        let valid_for = match (self.device.expect_every, self.product.liveness) {
+            (own @ Some(_), Some(liveness)) => liveness.valid_for(own),
+            _ => self.rules.valid_for,
+        };
         Context {
             rules: self.rules,
             attributes: &self.device.attrs,
-            // A device's own period counts where the product's values age at all.
-            valid_for: self.rules.valid_for.map(|common| own.unwrap_or(common)),
+            valid_for,
             clock_skew: self.product.time.clock_skew,
             late_after: self.product.time.late_after,
             held: !self.device.lifecycle.raises(),

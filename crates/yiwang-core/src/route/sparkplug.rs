@@ -11,7 +11,7 @@ use super::{Fate, Rejection, Sink};
 use crate::codec::sparkplug::{
     MessageType, Payload, Refused, Session, Standing, Topic, rebirth_request,
 };
-use crate::codec::{Fault, MessageId};
+use crate::codec::{Fault, MessageId, Received};
 use crate::ids::{self, Hasher, Id};
 use crate::record::{Command, Millis, QuarantineReason, Raw};
 
@@ -108,7 +108,7 @@ impl PartitionState {
         }
         let about = About { product: Some(routed.product), ..about };
         let session = self.devices.get(at).and_then(|device| device.session.as_deref());
-        let raw = (about.raw, Some(about.raw.received_at));
+        let raw = (about.raw, Received::At(about.raw.received_at));
         match decode(routed.product, session, raw, work) {
             Ok(header) => {
                 let child = self.place_of(&routed);

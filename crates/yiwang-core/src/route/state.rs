@@ -166,9 +166,9 @@ impl PartitionState {
         if first {
             // Nothing was missed: there was nothing before.
             (self.listening_since, self.last_tick) = (self.clock, self.clock);
-        } else if self.clock - self.last_tick > DOWN_MS {
+        } else if self.clock.saturating_sub(self.last_tick) > DOWN_MS {
             self.listening_since = self.clock;
-            self.quiet_until = self.clock + SETTLE_MS;
+            self.quiet_until = self.clock.saturating_add(SETTLE_MS);
             self.last_tick = self.clock;
         }
         if is_tick {

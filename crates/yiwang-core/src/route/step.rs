@@ -11,7 +11,7 @@ use super::state::{PartitionState, Workspace};
 use super::window::Seen;
 use super::{Fate, Input, Place, Quarantined, Reading, Rejection, RouteCounters, Sink, fold};
 use crate::codec::sparkplug::Session;
-use crate::codec::{Header, Message, MessageId};
+use crate::codec::{Header, Message, MessageId, Received};
 use crate::ids::{self, Id};
 use crate::maintenance::end_of;
 use crate::record::{BodyKind, Lane, Millis, QuarantineReason, Raw, Signal, SignalKind};
@@ -140,7 +140,7 @@ impl PartitionState {
         work: &mut Workspace,
         sink: &mut dyn Sink,
     ) -> Fate {
-        let now = Some(raw.received_at);
+        let now = Received::At(raw.received_at);
         let decoded = decode(routed.product, None, (raw, now), work);
         self.route_decoded(routed, (raw, unnamed), decoded, work, sink)
     }
@@ -339,10 +339,10 @@ pub(super) type Decoded = Result<Header, Fault>;
 pub(super) fn decode(
     product: &Product,
     session: Option<&Session>,
-    (raw, received_at): (&Raw<'_>, Option<Millis>),
+    (raw, received): (&Raw<'_>, Received),
     work: &mut Workspace,
 ) -> Decoded {
-    let message = Message { kind: raw.kind, path: raw.path, payload: raw.payload, received_at };
+    let message = Message { kind: raw.kind, path: raw.path, payload: raw.payload, received };
     let Workspace { scratch, samples, .. } = work;
     // Unwind safe: after a panic the working memory is thrown away and nothing else was touched.
     let decoded =

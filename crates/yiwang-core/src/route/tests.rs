@@ -9,6 +9,8 @@ use crate::ledger::Stage;
 use crate::record::{BodyKind, Lane};
 use crate::rules::Phase;
 
+#[path = "file_tests.rs"]
+mod file;
 #[path = "pack_tests.rs"]
 mod pack;
 #[path = "sparkplug_tests.rs"]

@@ -78,7 +78,11 @@ impl Window {
 
     /// Judges an id that is no counter and remembers it.
     pub fn id(&mut self, id: Id, digest: u32, clock: Millis) -> Seen {
-        while self.texts.front().is_some_and(|first| first.clock <= clock - AGE_MS_MAX) {
+        while self
+            .texts
+            .front()
+            .is_some_and(|first| first.clock <= clock.saturating_sub(AGE_MS_MAX))
+        {
             self.texts.pop_front();
         }
         if let Some(known) = self.texts.iter().rev().find(|known| known.id == id) {

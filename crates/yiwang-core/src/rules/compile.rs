@@ -14,7 +14,7 @@ use super::{Condition, Rule, RuleSet, Step};
 use crate::calendar::Calendar;
 use crate::ids::{Hasher, Id};
 use crate::problem::{Problem, Severity};
-use crate::thing::{AlarmSpec, Expression, Hold, LatePolicy, Product};
+use crate::thing::{AlarmSpec, Expression, Flap, Hold, LatePolicy, Product};
 
 /// Most rules of one product.
 pub const RULES_MAX: usize = 100;
@@ -198,9 +198,11 @@ impl One<'_> {
             && rule.clear_hold == 0
             && rule.quiet_clear.is_none()
             && rule.steps.is_empty()
+            // A sample ends an absence at once: there is no end to hold back.
+            && rule.flap == Flap::default()
             && !rule.raises_late;
         if rule.is_absence() && !plain {
-            let what = "absent() goes with severity, category, remind and flap only";
+            let what = "absent() goes with severity, category and remind only";
             self.bad(line, "ABSENT_ALONE", what, "drop the other fields");
         }
     }

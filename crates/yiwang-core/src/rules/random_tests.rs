@@ -85,10 +85,10 @@ fn rule_spec() -> impl Strategy<Value = AlarmSpec> {
             let (late, remind, flaps, step_down, absent, scheduled) = rest;
             let mut spec = plain("r", "absent(6m)", AlarmSeverity::Minor, "c.d");
             spec.remind = remind.then_some(7 * MINUTE);
-            if flaps {
-                spec.flap = Flap { count: 3, within: 8 * MINUTE, quiet: 3 * MINUTE };
-            }
             if absent > 0 {
+                if flaps {
+                    spec.flap = Flap { count: 3, within: 8 * MINUTE, quiet: 3 * MINUTE };
+                }
                 (spec.when, spec.clear, spec.hold, spec.missing) = (when, clear, hold, missing);
                 (spec.clear_hold, spec.quiet_clear) = (clear_hold, quiet_clear);
                 (spec.severity.steps, spec.severity.step_down) = (steps, step_down);

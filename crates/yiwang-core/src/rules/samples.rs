@@ -47,7 +47,7 @@ impl DeviceRules {
             return self.late(cx, sample, out);
         }
         if self.next < t {
-            self.run_timers(cx, t - 1, out);
+            self.run_timers(cx, t.saturating_sub(1), out);
         }
         self.newest = sample.mark;
         let lag = sample.rx.saturating_sub(t);

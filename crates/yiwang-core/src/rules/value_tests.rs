@@ -5,7 +5,7 @@ use super::tests::{Hub, MINUTE, at, calendars, compiled, condition_at, plain, pr
 use super::*;
 use crate::ids;
 use crate::record::SignalKind;
-use crate::thing::{AlarmSpec, Expression};
+use crate::thing::{AlarmSpec, Expression, Flap};
 
 const DEVICE: &str = "wl-radar-01/R-0001";
 
@@ -237,6 +237,10 @@ fn an_unknown_calendar_is_told_with_its_line() {
     assert!(problems[0].message.contains("`nights` is no calendar"), "{}", problems[0]);
     let mut spec = at_night(Hold::None);
     spec.when.text = "absent(30m)".into();
+    let (_, problems) = RuleSet::compile_specs(&level(), &[spec], &calendars());
+    assert_eq!(problems[0].code, "ABSENT_ALONE");
+    let flap = Flap { count: 2, ..Flap::default() };
+    let spec = AlarmSpec { flap, ..rule("absent(30m)") };
     let (_, problems) = RuleSet::compile_specs(&level(), &[spec], &calendars());
     assert_eq!(problems[0].code, "ABSENT_ALONE");
 }

@@ -307,8 +307,11 @@ fn read_liveness(report: &mut Report<'_>, top: &mut Section<'_>) -> Option<Liven
     let silent = section.read(report, "silentAfter", expected, multiple);
     let valid_for = section.read(report, "validFor", "a duration, a multiple or forever", |node| {
         match node.scalar().as_deref() {
-            Some("forever") => Some(None),
-            _ => multiple_of(node, every).map(Some),
+            Some("forever") => Some((None, false)),
+            text => {
+                let periods = text.is_some_and(|text| text.ends_with('x'));
+                multiple_of(node, every).map(|ms| (Some(ms), periods))
+            }
         }
     });
     section.finish(report);
@@ -322,8 +325,8 @@ fn read_liveness(report: &mut Report<'_>, top: &mut Section<'_>) -> Option<Liven
             "a device is late before it is silent: raise silentAfter",
         );
     }
-    let valid_for = valid_for.unwrap_or(Some(every.saturating_mul(2)));
-    Some(Liveness { expect_every: every, late_after, silent_after, valid_for })
+    let (valid_for, valid_for_periods) = valid_for.unwrap_or((Some(every.saturating_mul(2)), true));
+    Some(Liveness { expect_every: every, late_after, silent_after, valid_for, valid_for_periods })
 }
 
 fn multiple_of(node: &Node, every: Millis) -> Option<Millis> {

@@ -416,6 +416,19 @@ pub struct Liveness {
     pub silent_after: Millis,
     /// How long a sample counts for rules; `None` is for ever.
     pub valid_for: Option<Millis>,
+    /// Whether that is so many periods: of a device with a period of its own it is as many of those.
+    pub valid_for_periods: bool,
+}
+
+impl Liveness {
+    /// How long a sample of a device with this period of its own counts for rules.
+    #[must_use]
+    pub fn valid_for(&self, own: Option<Millis>) -> Option<Millis> {
+        let common = self.valid_for?;
+        let Some(own) = own.filter(|_| self.valid_for_periods) else { return Some(common) };
+        let scaled = i128::from(common) * i128::from(own) / i128::from(self.expect_every.max(1));
+        Some(Millis::try_from(scaled).unwrap_or(Millis::MAX))
+    }
 }
 
 /// Limits of a device.

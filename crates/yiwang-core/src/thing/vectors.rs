@@ -7,7 +7,7 @@
 use super::load_codec::hex;
 use super::node::{Data, Node, Report, Section, number};
 use super::{DataType, Product, rule_vectors};
-use crate::codec::{Codec, Header, Message, Program, Scratch};
+use crate::codec::{Codec, Header, Message, Program, Received, Scratch};
 use crate::record::{BodyKind, Millis};
 use crate::sample::{Flags, PropertyRef, Sampled, Samples, Value};
 
@@ -89,7 +89,7 @@ fn run_one(
         _ => BodyKind::Event,
     };
     let received_at = rx.unwrap_or(RECEIVED_AT);
-    let message = Message { kind, path, payload: &payload, received_at: Some(received_at) };
+    let message = Message { kind, path, payload: &payload, received: Received::At(received_at) };
     let result = product.decode(&message, scratch, samples);
     let got = match &result {
         Ok(header) => Ok(Decoded { product, header, samples }),
