@@ -65,6 +65,25 @@ fn every_problem_is_listed_with_its_line() {
     assert_eq!(found, expected, "{:#?}", words(&problems));
 }
 
+#[test]
+fn what_nobody_knows_is_told() {
+    let (file, text) = shipped("gas-01");
+    let broken = text
+        .replace("dialects: [native]", "dialects: [natvie]")
+        .replace("lanes: [A]", "lanes: [Z]")
+        .replace("grade: internal", "grade: inernal");
+    assert_eq!(broken.matches("natvie").count() + broken.matches("inernal").count(), 2);
+    let (product, problems) = Product::load(&file, &broken);
+    assert!(product.is_none());
+    let said = words(&problems).join("\n");
+    for part in ["sparkplugB", "B'", "public, internal, sensitive or secret"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let raw_alone = text.replace("dialects: [native]", "dialects: [raw]");
+    let (_, problems) = Product::load(&file, &raw_alone);
+    assert_eq!((problems[0].code, problems[0].line), ("NO_CODEC", 12), "{problems:?}");
+}
+
 /// Of a device with a period of its own a value counts for as many periods, or for the time that the product states.
 #[test]
 fn values_count_for_periods_or_for_a_time() {

@@ -6,6 +6,7 @@ use super::{
     Quota, TimePolicy, TimeSource, UnknownPolicy, load_alarms, load_codec, load_properties,
     rule_vectors, vectors,
 };
+use crate::codec::Program;
 use crate::ids::Hasher;
 use crate::problem::Problem;
 use crate::record::Millis;
@@ -48,6 +49,11 @@ fn read(report: &mut Report<'_>, root: &Node, file: &str) -> Product {
     let services = load_properties::services(report, &mut top);
     let attributes = read_attributes(report, &mut top);
     let mut codec = load_codec::read(report, &mut top, &properties, &events, &access);
+    if !report.takes_native && matches!(codec.program, Program::None) {
+        let line = root.entry("access").map_or(root.line, |node| node.line);
+        let what = "access.dialects takes raw bodies alone, and there is no codec to read them";
+        report.error("NO_CODEC", line, what, "add `codec:`, or another dialect");
+    }
     vectors::teach(root, &mut codec);
     let time = read_time(report, &mut top);
     let (strict, unknown) = read_validation(report, &mut top);
@@ -94,6 +100,13 @@ fn read(report: &mut Report<'_>, root: &Node, file: &str) -> Product {
     }
 }
 
+/// Dialects of devices.md 3, and what has none.
+const DIALECTS: [&str; 6] = ["native", "raw", "alink", "thingsboard", "huawei", "sparkplugB"];
+/// Onboarding lanes of devices.md 6.
+const LANES: [&str; 6] = ["A", "B", "B'", "C", "D", "E"];
+/// Data grades of security.md 8.
+const GRADES: [&str; 4] = ["public", "internal", "sensitive", "secret"];
+
 struct Profile {
     key: Box<str>,
     version: String,
@@ -138,7 +151,7 @@ fn read_profile(report: &mut Report<'_>, top: &mut Section<'_>, file: &str) -> P
         })
     });
     let grade = profile.read(report, "grade", "public, internal, sensitive or secret", |node| {
-        node.scalar().filter(|grade| is_word(grade))
+        node.scalar().filter(|grade| GRADES.contains(&grade.as_str()))
     });
     let result = Profile {
         name: profile.text(report, "name"),
@@ -159,10 +172,6 @@ fn is_product_key(key: &str) -> bool {
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-}
-
 fn is_semver(version: &str) -> bool {
     let parts: Vec<&str> = version.split('.').collect();
     parts.len() == 3
@@ -173,13 +182,13 @@ fn is_semver(version: &str) -> bool {
 
 fn read_access(report: &mut Report<'_>, top: &mut Section<'_>) -> Access {
     let mut access = top.section(report, "access");
-    let words = |report: &mut Report<'_>, access: &mut Section<'_>, key| -> Vec<String> {
+    let words = |report: &mut Report<'_>, access: &mut Section<'_>, key, known: &[&str]| {
         let path = access.at(key);
-        let mut words = Vec::new();
+        let mut words: Vec<String> = Vec::new();
         for node in access.list(report, key) {
-            match node.scalar() {
+            match node.scalar().filter(|word| known.contains(&word.as_str())) {
                 Some(word) => words.push(word),
-                None => report.bad(&path, node, "a list of words"),
+                None => report.bad(&path, node, &format!("of {}", known.join(", "))),
             }
         }
         words
@@ -196,7 +205,7 @@ fn read_access(report: &mut Report<'_>, top: &mut Section<'_>) -> Access {
     if auth.is_empty() {
         auth.push(Auth::Signed);
     }
-    let mut dialects = words(report, &mut access, "dialects");
+    let mut dialects = words(report, &mut access, "dialects", &DIALECTS);
     if dialects.is_empty() {
         dialects.push(String::from("native"));
     }
@@ -209,7 +218,7 @@ fn read_access(report: &mut Report<'_>, top: &mut Section<'_>) -> Access {
             _ => return None,
         })
     });
-    let lanes = words(report, &mut access, "lanes");
+    let lanes = words(report, &mut access, "lanes", &LANES);
     let sleepy = access.truth(report, "sleepy").unwrap_or(false);
     access.finish(report);
     Access { auth, dialects, identity: identity.unwrap_or(IdentityKind::Sequence), lanes, sleepy }

@@ -167,7 +167,11 @@ impl Decoded<'_> {
         let found = self.samples.sets.last().map(|set| set.t);
         match (found, &node.data) {
             (Some(found), Data::Int(expected)) if found == *expected => Ok(()),
-            _ => Err(format!("expected t {:?}, found {found:?}", node.scalar())),
+            _ => Err(format!(
+                "expected t {}, found {}",
+                stated(node),
+                found.map_or_else(none, |t| t.to_string())
+            )),
         }
     }
 
@@ -184,8 +188,8 @@ impl Decoded<'_> {
             let expected = flags(node).ok_or_else(|| format!("flags of `{name}` are not known"))?;
             if found != Some(expected) {
                 let words = |flags: Flags| flags.names().collect::<Vec<_>>().join(", ");
-                let (expected, found) = (words(expected), found.map(words));
-                return Err(format!("expected `{name}` flagged {expected}, found {found:?}"));
+                let (expected, found) = (words(expected), found.map_or_else(none, words));
+                return Err(format!("expected `{name}` flagged {expected}, found {found}"));
             }
         }
         Ok(())
@@ -207,7 +211,7 @@ impl Decoded<'_> {
         if same {
             Ok(())
         } else {
-            Err(format!("expected `{name}` {:?}, found {found}", node.scalar()))
+            Err(format!("expected `{name}` {}, found {found}", stated(node)))
         }
     }
 
@@ -229,6 +233,15 @@ impl Decoded<'_> {
             Value::Text(span) | Value::Json(span) => String::from(self.samples.text_at(span)),
         }
     }
+}
+
+/// What a vector states, as it stands in the file.
+fn stated(node: &Node) -> String {
+    node.scalar().unwrap_or_else(|| "one value".to_owned())
+}
+
+fn none() -> String {
+    "none".to_owned()
 }
 
 /// One flag name, or a list of them.
