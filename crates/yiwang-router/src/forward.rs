@@ -22,7 +22,7 @@ use crate::Bundle;
 enum Row {
     /// Outputs that a route chose, by route.
     Matched,
-    /// Records appended, by topic.
+    /// Records for a topic, by topic. What a crash makes be appended once more counts once.
     Forwarded,
     /// Records whose topic the log no longer has, by topic.
     Unforwarded,
