@@ -227,7 +227,7 @@ pub enum RouteOutput {
 /// Commands about tokens.
 #[derive(Subcommand, Debug)]
 pub enum TokenCommand {
-    /// Make a token for a unit; printed once, stored hashed. Off in the production profile.
+    /// Make a token for a unit: printed, kept in DATA/tokens/UNIT for `watch`, stored hashed. Off in the production profile.
     New {
         #[command(flatten)]
         config: ConfigArgs,

@@ -56,26 +56,70 @@ pub fn fresh_secret() -> anyhow::Result<String> {
     Ok(to_hex(&bytes))
 }
 
+/// A secret on disk that only this user reads, beside the file that it is for: nobody ever reads half of it.
+pub struct Draft {
+    draft: PathBuf,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Writes the draft of a file; nothing of it stays unless it is taken.
+    ///
+    /// # Errors
+    /// The system's, naming the file.
+    pub fn write(path: &Path, secret: &str) -> anyhow::Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to make {}", folder.display()))?;
+        let draft = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
+        let this = Self { draft, path: path.to_path_buf() };
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&this.draft)?;
+            file.write_all(secret.as_bytes())?;
+            file.sync_all()
+        };
+        write().with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(this)
+    }
+
+    /// Puts it where it belongs; an existing file stays.
+    ///
+    /// # Errors
+    /// The system's, naming the file.
+    pub fn take_once(self) -> anyhow::Result<()> {
+        // A link to a name that exists fails: the first writer wins.
+        match fs::hard_link(&self.draft, &self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+        .with_context(|| format!("failed to write {}", self.path.display()))
+    }
+
+    /// Puts it where it belongs, in the place of an existing file.
+    ///
+    /// # Errors
+    /// The system's, naming the file.
+    pub fn replace(self) -> anyhow::Result<()> {
+        fs::rename(&self.draft, &self.path)
+            .with_context(|| format!("failed to write {}", self.path.display()))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After a rename it has gone.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
 /// Writes a secret so that only this user reads it and nobody ever reads half of it; an existing file stays.
 ///
 /// # Errors
 /// The system's, naming the file.
 pub fn write_once(path: &Path, secret: &str) -> anyhow::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
-    let draft = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(secret.as_bytes())?;
-        file.sync_all()?;
-        // A link to a name that exists fails: the first writer wins.
-        match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::remove_file(&draft),
-        }
-    };
-    write().with_context(|| format!("failed to write {}", path.display()))
+    Draft::write(path, secret)?.take_once()
 }
 
 fn key(path: &Path, must_exist: bool) -> anyhow::Result<[u8; BYTES]> {
@@ -124,6 +168,21 @@ mod tests {
         write_once(&path, &fresh_secret().unwrap()).unwrap();
         assert_eq!(key(&path, true).unwrap(), first);
         assert_eq!(fs::read_dir(folder.path().join("keys")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_secret_is_private_and_a_draft_leaves_nothing() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens/310118001");
+        for secret in ["one", "two"] {
+            Draft::write(&path, secret).unwrap().replace().unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), secret);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(Draft::write(&path, "three").unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(folder.path().join("tokens")).unwrap().count(), 1);
     }
 
     #[test]

@@ -117,20 +117,14 @@ async fn make_tokens(
     config: &Config,
     district: &District,
 ) -> anyhow::Result<HashMap<String, String>> {
-    let folder = config.raw.data.join("tokens");
     let store = Store::open(&settings::store(config)?)
         .await
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     let mut tokens = HashMap::new();
     for unit in district.units() {
-        let path = folder.join(unit.id.replace(':', "_"));
-        let token = match std::fs::read_to_string(&path) {
+        let token = match std::fs::read_to_string(super::tokens::file(config, &unit.id)) {
             Ok(token) => token,
-            Err(_) => {
-                let token = super::tokens::make(&store, district, &unit.id).await?;
-                keys::write_once(&path, &token)?;
-                token
-            }
+            Err(_) => super::tokens::make(config, &store, district, &unit.id).await?,
         };
         tokens.insert(unit.id.to_string(), token);
     }

@@ -74,7 +74,7 @@ pub async fn run(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let config = Config::load(args)?;
-    let path = token_file.unwrap_or_else(|| config.raw.data.join("tokens").join(unit));
+    let path = token_file.unwrap_or_else(|| super::tokens::file(&config, unit));
     let token = std::fs::read_to_string(&path).map_err(|error| {
         Failure::Config(format!(
             "failed to read the token {}: {error}; make one with `yiwang token new --unit {unit}`",
