@@ -21,7 +21,7 @@ use crate::cli::{
 };
 use crate::config::Config;
 use crate::fleet::{self, Counters};
-use crate::{bundle, keys, node, telemetry};
+use crate::{bundle, keys, node, output, telemetry};
 
 /// Worker threads beside the log's own.
 const THREADS: usize = 4;
@@ -57,8 +57,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Route(args) => route::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Check { config, json } => inspect::check(&config, json),
         Command::Config { config } => {
-            print!("{}", Config::load(&config)?.to_toml()?);
-            Ok(ExitCode::SUCCESS)
+            output::show(Config::load(&config)?.to_toml()?).map(|()| ExitCode::SUCCESS)
         }
         Command::Ledger { config, json, target } => inspect::ledger(&config, json, target).await,
         Command::Reload { config, target } => inspect::reload(&config, target).await,
@@ -114,8 +113,7 @@ async fn simulate(
         });
     }
     fleet::run(members, scripts, fleet_args, target, Arc::clone(&counters), stop).await?;
-    println!("{}", counters.line());
-    Ok(())
+    output::show(format_args!("{}\n", counters.line()))
 }
 
 /// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once, as people expect.

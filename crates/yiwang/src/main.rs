@@ -2,6 +2,8 @@
 //!
 //! Causes of a failure are printed once, here. Nothing else lives in this file.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)] // They panic on a full disk; see `output`.
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,6 +22,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod node;
+mod output;
 mod readiness;
 mod reload;
 mod screen;
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
     match commands::run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::tell(format_args!("error: {error:#}"));
             exit::code_of(&error)
         }
     }

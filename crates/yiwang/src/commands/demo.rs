@@ -26,6 +26,7 @@ use crate::exit::Failure;
 use crate::fleet::{self, Counters};
 use crate::ledger::Sources;
 use crate::node::{self, Addresses};
+use crate::output::{self, Heard};
 use crate::screen::Screen;
 use crate::{bundle, keys, settings, telemetry};
 
@@ -155,10 +156,10 @@ impl Play {
         let desk_of =
             |unit: &str| Desk::new(&grpc, self.tokens.get(unit).map_or("", String::as_str));
         let name = self.district.unit(&self.shown).map_or("", |unit| unit.name.as_str());
-        println!(
-            "一网 yiwang：设备 {} 台，MQTT {mqtt}，gRPC {grpc}；以下为 {name} 的事件流（Ctrl-C 结束）",
-            members.len()
-        );
+        let devices = members.len();
+        output::show(format_args!(
+            "一网 yiwang：设备 {devices} 台，MQTT {mqtt}，gRPC {grpc}；以下为 {name} 的事件流（Ctrl-C 结束）\n"
+        ))?;
 
         let mut parts = JoinSet::new();
         let counters = Arc::<Counters>::default();
@@ -203,16 +204,16 @@ async fn show(
     let ended = stop.clone();
     follow(&desk, "demo-screen", &stop, |item| match item {
         Item::SnapshotItem(v1::SnapshotItem { incident: Some(incident) }) => {
-            println!("{}", screen.standing(incident))
+            output::line(screen.standing(incident))
         }
         Item::Change(change) => {
-            println!("{}", screen.change(change));
             closed += u64::from(change.kind() == v1::ChangeKind::Closed);
             if until_closed.is_some_and(|wanted| closed >= wanted) {
                 ended.cancel();
             }
+            output::line(screen.change(change))
         }
-        _ => {}
+        _ => Ok(Heard::Continue(())),
     })
     .await
 }
@@ -247,6 +248,7 @@ async fn work(
         if let Some(incident) = incident {
             staff.take(incident.clone(), stop.clone());
         }
+        Ok(Heard::Continue(()))
     })
     .await
 }
@@ -380,7 +382,7 @@ async fn balance(
         let counters = sources.counters().await?;
         let row = |stage, name| counters.row(stage, name);
         let p99 = latency.lock().unwrap_or_else(PoisonError::into_inner).value_at_quantile(0.99);
-        println!(
+        let heard = output::line(format_args!(
             "== 发出 {} 接收 {} ｜ 路由 {} 隔离 {} 重复 {} 拒绝 {} 待处理 {} ｜ 事件 在办 {} 结案 {} ｜ 传感到桌面 p99 {p99} ms",
             sent.sent.load(Ordering::Relaxed),
             row(Stage::Gateway, "received"),
@@ -391,6 +393,9 @@ async fn balance(
             row(Stage::Router, "pending"),
             row(Stage::Incidents, "open"),
             row(Stage::Incidents, "closed"),
-        );
+        ))?;
+        if heard.is_break() {
+            return Ok(());
+        }
     }
 }

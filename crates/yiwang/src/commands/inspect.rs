@@ -16,7 +16,7 @@ use crate::cli::ConfigArgs;
 use crate::config::{Config, LogKind};
 use crate::exit::{self, Failure};
 use crate::logs::{self, Form};
-use crate::{bundle, keys, settings};
+use crate::{bundle, keys, output, settings};
 
 /// Lists every problem; warnings alone exit 0.
 ///
@@ -34,24 +34,28 @@ pub fn check(args: &ConfigArgs, as_json: bool) -> anyhow::Result<ExitCode> {
                     "line": problem.line, "message": problem.message, "remedy": problem.remedy})
             })
             .collect();
-        println!("{:#}", json!({"counts": checked.counts, "problems": problems}));
+        let report = json!({"counts": checked.counts, "problems": problems});
+        output::show(format_args!("{report:#}\n"))?;
     } else {
-        for (tier, count) in &checked.counts {
-            println!("{count:>6} {tier}");
-        }
-        if let Some(bundle) = &checked.bundle {
-            println!("{:>6} products", bundle.registry.products.len());
-            println!("{:>6} devices", bundle.registry.devices.len());
-            let routes = bundle.router.routes();
-            println!("{:>6} routes to {} topics", routes.names().len(), routes.topics().len());
-        }
-        for problem in &checked.problems {
-            println!("{problem}");
-        }
+        output::show(check_text(&checked))?;
     }
     let errors =
         checked.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
+}
+
+fn check_text(checked: &bundle::Checked) -> String {
+    let mut lines: Vec<_> =
+        checked.counts.iter().map(|(tier, count)| format!("{count:>6} {tier}")).collect();
+    if let Some(bundle) = &checked.bundle {
+        lines.push(format!("{:>6} products", bundle.registry.products.len()));
+        lines.push(format!("{:>6} devices", bundle.registry.devices.len()));
+        let routes = bundle.router.routes();
+        let topics = routes.topics().len();
+        lines.push(format!("{:>6} routes to {topics} topics", routes.names().len()));
+    }
+    lines.extend(checked.problems.iter().map(ToString::to_string));
+    lines.join("\n") + "\n"
 }
 
 /// Prints the counters of the running hub; exits non-zero when a stage does not balance.
@@ -75,19 +79,20 @@ pub async fn ledger(
             let row_json = json!({"total": row.total, "equation": row.equation, "fates": fates, "imbalance": row.imbalance});
             stages.insert(row.stage, row_json);
         }
-        println!("{:#}", serde_json::Value::Object(stages));
+        output::show(format_args!("{:#}\n", serde_json::Value::Object(stages)))?;
     } else {
-        for row in rows {
-            println!(
-                "{:<10} {:>12}   {}   imbalance {}",
-                row.stage, row.total, row.equation, row.imbalance
-            );
-            for fate in row.fates.iter().filter(|fate| fate.count > 0) {
-                println!("{:<10} {:>12}   {}", "", fate.count, fate.name);
-            }
-        }
+        output::show(rows.iter().map(ledger_text).collect::<String>())?;
     }
     Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn ledger_text(row: &v1::LedgerRow) -> String {
+    let v1::LedgerRow { stage, total, equation, fates, imbalance } = row;
+    let mut text = format!("{stage:<10} {total:>12}   {equation}   imbalance {imbalance}\n");
+    for fate in fates.iter().filter(|fate| fate.count > 0) {
+        text += &format!("{:<10} {:>12}   {}\n", "", fate.count, fate.name);
+    }
+    text
 }
 
 /// Lets the running hub read its bundle again; prints the problems, or what is in force now.
@@ -100,14 +105,14 @@ pub async fn reload(args: &ConfigArgs, target: Option<String>) -> anyhow::Result
     let request = admin.request(v1::ReloadRequest {});
     let told = admin.client.reload(request).await?.into_inner();
     for problem in &told.problems {
-        eprintln!("{problem}");
+        output::tell(problem);
     }
     let (configuration, roles) = (&told.configuration, told.roles.join(", "));
     if told.taken {
-        println!("{configuration} is in force: {roles}");
+        output::show(format_args!("{configuration} is in force: {roles}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{configuration} stays in force: what was read has errors");
+    output::show(format_args!("{configuration} stays in force: what was read has errors\n"))?;
     Ok(ExitCode::from(exit::CONFIG))
 }
 
@@ -125,8 +130,8 @@ pub async fn clear_alarm(
     let request = admin.request(asked);
     let v1::ClearAlarmResponse { partition, seq } =
         admin.client.clear_alarm(request).await?.into_inner();
-    println!("ordered: raw/{partition}/{seq}");
-    Ok(())
+    output::show(format_args!("ordered: raw/{partition}/{seq}\n"))
+        .with_context(|| format!("the order lies at raw/{partition}/{seq}"))
 }
 
 /// Prints the records of a topic: from the stopped folder or Kafka, else through the running hub.
@@ -139,29 +144,34 @@ pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
     let form = Form::of(topic, &forwarded);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(log) = open(&config).await? {
-        let mut scan = logs::scan(&log, topic).await?;
-        'all: while let Some(records) = scan.next().await? {
-            for record in scan.of(&records) {
-                let line =
-                    logs::to_json(&form, records.partition, record.seq, record.key, record.value);
-                if writeln!(out, "{line}").is_err() {
-                    // A closed pipe is how `head` says that it has seen enough.
-                    break 'all;
-                }
-            }
-        }
-        out.flush().ok();
-        return log.close().await.context("failed to close the log");
+        let printed = print_log(&log, &form, &mut out).await;
+        log.close().await.context("failed to close the log")?;
+        return printed;
     }
     let mut admin = Admin::connect(&config, None).await?;
     let mut records = admin.read_log(topic).await?;
     while let Some(record) = records.message().await? {
         let partition = u16::try_from(record.partition).unwrap_or(u16::MAX);
         let line = logs::to_json(&form, partition, record.seq, &record.key, &record.value);
-        if writeln!(out, "{line}").is_err() {
-            break;
+        if output::heard(writeln!(out, "{line}"))?.is_break() {
+            return Ok(());
         }
     }
+    let _ = output::heard(out.flush())?;
+    Ok(())
+}
+
+async fn print_log(log: &Log, form: &Form<'_>, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut scan = logs::scan(log, form.topic).await?;
+    while let Some(records) = scan.next().await? {
+        for record in scan.of(&records) {
+            let line = logs::to_json(form, records.partition, record.seq, record.key, record.value);
+            if output::heard(writeln!(out, "{line}"))?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = output::heard(out.flush())?;
     Ok(())
 }
 

@@ -12,10 +12,10 @@ use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::rules::{Calendars, RuleSet, vectors};
 use yiwang_core::thing::Product;
 
-use crate::bundle;
 use crate::cli::ConfigArgs;
 use crate::config::Config;
 use crate::exit::{self, Failure};
+use crate::{bundle, output};
 
 /// Runs the vectors of the named files, or of all configured products.
 ///
@@ -26,17 +26,17 @@ pub fn test(args: &ConfigArgs, paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (district, products) = bundle::read_products(&config)?;
     let (district, problems) = District::load(&district);
     let Some(district) = district else {
-        for problem in problems {
-            println!("{problem}");
-        }
+        let problems = problems.iter().map(|problem| format!("{problem}\n"));
+        output::show(problems.collect::<String>())?;
         return Ok(ExitCode::from(exit::CONFIG));
     };
     let products = if paths.is_empty() { products } else { read(paths)? };
     let mut tally = Tally::default();
+    let mut report = String::new();
     for (file, text) in &products {
-        print!("{}", run(file, text, district.calendars(), &mut tally));
+        report += &run(file, text, district.calendars(), &mut tally);
     }
-    println!("{}", tally.line());
+    output::show(format_args!("{report}{}\n", tally.line()))?;
     Ok(tally.code())
 }
 

@@ -12,7 +12,7 @@ use crate::cli::ConfigArgs;
 use crate::config::{Config, Profile};
 use crate::exit::Failure;
 use crate::keys::Draft;
-use crate::{bundle, keys, settings};
+use crate::{bundle, keys, output, settings};
 
 /// The file in which this machine keeps the token of a unit.
 pub fn file(config: &Config, unit: &str) -> PathBuf {
@@ -37,8 +37,9 @@ pub async fn new(args: &ConfigArgs, unit: &str) -> anyhow::Result<()> {
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     let made = make(&config, &store, &bundle.district, unit).await;
     store.close().await;
-    println!("{}", made?);
-    Ok(())
+    // It is not lost where it cannot be shown.
+    let lies = || format!("the token is made and lies in {}", file(&config, unit).display());
+    output::show(format_args!("{}\n", made?)).with_context(lies)
 }
 
 /// Makes a token; its hash is in the store and itself in [`file`], in the place of an older one, which stays valid.

@@ -13,7 +13,7 @@ use super::inspect::{Admin, open};
 use crate::cli::ConfigArgs;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::{bundle, settings, trace};
+use crate::{bundle, output, settings, trace};
 
 /// Tells the life of a message.
 ///
@@ -42,13 +42,13 @@ pub async fn run(args: &ConfigArgs, id: &str, as_json: bool) -> anyhow::Result<E
         None => Admin::connect(&config, None).await?.trace(id).await?,
     };
     let Some(told) = told else {
-        eprintln!("nothing that the log keeps has the id {id}");
+        output::tell(format_args!("nothing that the log keeps has the id {id}"));
         return Ok(ExitCode::FAILURE);
     };
     if as_json {
-        println!("{told:#}");
+        output::show(format_args!("{told:#}\n"))?;
     } else {
-        print!("{}", Text { zone: bundle.district.zone().clone() }.of(&told));
+        output::show(Text { zone: bundle.district.zone().clone() }.of(&told))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,7 +62,8 @@ async fn with_outcomes(config: &Config, mut told: Value) -> Value {
         anyhow::Ok(added?)
     };
     if let Err(error) = added.await {
-        eprintln!("what the centre made of its signals is not known from here: {error:#}");
+        let what = "what the centre made of its signals is not known from here";
+        output::tell(format_args!("{what}: {error:#}"));
     }
     told
 }

@@ -17,6 +17,7 @@ use yiwang_proto::incident::v1::watch_service_client::WatchServiceClient;
 use crate::cli::ConfigArgs;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::output::{self, Heard};
 use crate::screen::Screen;
 
 /// Pause before the stream is opened again.
@@ -86,32 +87,30 @@ pub async fn run(
     let screen = Screen::new(jiff::tz::TimeZone::get(ZONE).context("the time zone is not known")?);
     let stop = super::stop_on_signal()?;
     follow(&desk, &format!("watch-{}", std::process::id()), &stop, |item| {
-        if as_json {
-            println!("{}", to_json(item));
-            return;
-        }
-        match item {
+        let line = match item {
+            item if as_json => to_json(item).to_string(),
             Item::SnapshotItem(v1::SnapshotItem { incident: Some(incident) }) => {
-                println!("{}", screen.standing(incident))
+                screen.standing(incident)
             }
-            Item::SnapshotEnd(end) => println!("—— 在办 {} 件，以下为实时变化 ——", end.count),
-            Item::Change(change) => println!("{}", screen.change(change)),
-            Item::LeftScope(left) => println!("—— {} 已离开视野 ——", left.incident),
-            _ => {}
-        }
+            Item::SnapshotEnd(end) => format!("—— 在办 {} 件，以下为实时变化 ——", end.count),
+            Item::Change(change) => screen.change(change),
+            Item::LeftScope(left) => format!("—— {} 已离开视野 ——", left.incident),
+            _ => return Ok(Heard::Continue(())),
+        };
+        output::line(line)
     })
     .await
 }
 
-/// Follows the stream through breaks until stopped; every item once it is committed.
+/// Follows the stream through breaks until stopped or not heard any more; every item once it is committed.
 ///
 /// # Errors
-/// If the hub refuses the token or the request; breaks are waited out.
+/// If the hub refuses the token or the request, or an item cannot be shown; breaks are waited out.
 pub async fn follow(
     desk: &Desk,
     consumer: &str,
     stop: &CancellationToken,
-    mut show: impl FnMut(&Item),
+    mut show: impl FnMut(&Item) -> anyhow::Result<Heard>,
 ) -> anyhow::Result<()> {
     let mut token = Vec::new();
     loop {
@@ -119,8 +118,10 @@ pub async fn follow(
             ended = one_stream(desk, consumer, &mut token, &mut show) => ended,
             () = stop.cancelled() => return Ok(()),
         };
-        if let Err(status) = ended {
-            match status.code() {
+        match ended {
+            Ok(heard) if heard.as_ref().is_ok_and(|heard| heard.is_continue()) => {}
+            Ok(heard) => return heard.map(|_| ()),
+            Err(status) => match status.code() {
                 tonic::Code::OutOfRange => token.clear(),
                 tonic::Code::Unauthenticated
                 | tonic::Code::PermissionDenied
@@ -130,7 +131,7 @@ pub async fn follow(
                     );
                 }
                 _ => tracing::debug!(%status, "the stream broke"),
-            }
+            },
         }
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
@@ -139,12 +140,13 @@ pub async fn follow(
     }
 }
 
+/// One stream to its end, or until an item is not heard or cannot be shown.
 async fn one_stream(
     desk: &Desk,
     consumer: &str,
     token: &mut Vec<u8>,
-    show: &mut impl FnMut(&Item),
-) -> Result<(), tonic::Status> {
+    show: &mut impl FnMut(&Item) -> anyhow::Result<Heard>,
+) -> Result<anyhow::Result<Heard>, tonic::Status> {
     let request = v1::WatchRequest {
         consumer: consumer.to_owned(),
         token: token.clone(),
@@ -153,7 +155,10 @@ async fn one_stream(
     let mut items = desk.watches().watch(desk.request(request)).await?.into_inner();
     while let Some(response) = items.message().await? {
         let Some(item) = response.item else { continue };
-        show(&item);
+        match show(&item) {
+            Ok(Heard::Continue(())) => {}
+            stopped => return Ok(stopped),
+        }
         let shown = match &item {
             Item::SnapshotEnd(end) => &end.token,
             Item::Change(change) => &change.token,
@@ -171,7 +176,7 @@ async fn one_stream(
         };
         token.clone_from(shown);
     }
-    Ok(())
+    Ok(Ok(Heard::Continue(())))
 }
 
 fn to_json(item: &Item) -> serde_json::Value {
