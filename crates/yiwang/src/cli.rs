@@ -202,7 +202,7 @@ pub struct RouteArgs {
     /// What to make of a reading: JSON lines, length-delimited `yiwang.record.v1.Reading`, or nothing.
     #[arg(long, value_enum, default_value_t = RouteOutput::Json)]
     pub out: RouteOutput,
-    /// Where readings without alarm go; nowhere without it.
+    /// Where readings without alarm go; nowhere without it. No output may be the file of another one or of an input.
     #[arg(long, value_name = "FILE")]
     pub normal: Option<PathBuf>,
     /// Where readings with alarm go.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+/// The command line asks for what must not be.
+pub const USAGE: u8 = 2;
 /// The configuration is wrong: a person must change a file.
 pub const CONFIG: u8 = 3;
 /// A port, folder, broker or database could not be had.
@@ -12,6 +14,9 @@ pub const HALT: u8 = 5;
 /// A failure that has an exit code of its own.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// See [`USAGE`].
+    #[error("{0}")]
+    Usage(String),
     /// See [`CONFIG`].
     #[error("{0}")]
     Config(String),
@@ -31,6 +36,7 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
     let code =
         error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(1, |failure| {
             match failure {
+                Failure::Usage(_) => USAGE,
                 Failure::Config(_) => CONFIG,
                 Failure::Unavailable(_) | Failure::Away(_) => UNAVAILABLE,
                 Failure::Halt(_) => HALT,

@@ -3,6 +3,7 @@
 //! Owns reading lines and counting what became of them. Thing model, codec, device table and rules are loaded at run
 //! time and the step is the router's own; nothing about any input is compiled in.
 
+mod files;
 mod lines;
 mod outputs;
 mod table;
@@ -20,6 +21,7 @@ use yiwang_core::thing::Product;
 
 use crate::cli::RouteArgs;
 use crate::exit::Failure;
+use files::Files;
 use lines::Lines;
 use outputs::Outputs;
 use table::Table;
@@ -41,7 +43,7 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
     })?;
     let (shared, problems) = Shared::new(Arc::new(registry));
     let shared = shared.ok_or_else(|| Failure::Config(list(&problems)))?;
-    let mut outputs = Outputs::open(args, &product, &table)?;
+    let mut outputs = Outputs::new(args.out, &product, &table, Files::open(args)?);
     let mut state = PartitionState::new(&shared);
     state.reserve(table.len());
     let mut work = Workspace::default();

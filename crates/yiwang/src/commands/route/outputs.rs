@@ -1,8 +1,6 @@
 //! Where the readings of `route` go: three files, each reading written once, straight from the step's borrowed values.
 
-use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use anyhow::Context;
 use yiwang_core::record::Signal;
@@ -14,9 +12,9 @@ use yiwang_core::thing::Product;
 use yiwang_proto::wire::{DeviceText, touch};
 use yiwang_router::readings::{Names, version};
 
+use super::files::{Files, Open};
 use super::table::Table;
-use crate::cli::{RouteArgs, RouteOutput};
-use crate::exit::Failure;
+use crate::cli::RouteOutput;
 
 /// What is held back of a file before it is written.
 const BLOCK_BYTES: usize = 1 << 18;
@@ -52,27 +50,24 @@ enum Form {
 
 /// One file, or nowhere.
 struct Output {
-    file: Option<(File, PathBuf)>,
+    file: Option<Open>,
     block: Vec<u8>,
 }
 
 impl Outputs {
-    /// Makes the files.
-    ///
-    /// # Errors
-    /// [`Failure::Unavailable`] if one cannot be made.
-    pub fn open(args: &RouteArgs, product: &Product, table: &Table) -> anyhow::Result<Self> {
-        Ok(Self {
-            form: match args.out {
+    /// Of a form, into these files.
+    pub fn new(out: RouteOutput, product: &Product, table: &Table, files: Files) -> Self {
+        Self {
+            form: match out {
                 RouteOutput::Json => Form::Json(Json::new(product, table)),
                 RouteOutput::Protobuf => Form::Protobuf(Protobuf::new(product, table)),
                 RouteOutput::Blackhole => Form::Blackhole,
             },
-            normal: Output::open(args.normal.as_ref())?,
-            alarm: Output::open(args.alarm.as_ref())?,
-            invalid: Output::open(args.invalid.as_ref())?,
+            normal: Output::to(files.normal),
+            alarm: Output::to(files.alarm),
+            invalid: Output::to(files.invalid),
             counts: Counts::default(),
-        })
+        }
     }
 
     /// Writes what has gathered, where it is much.
@@ -108,17 +103,8 @@ impl Outputs {
 }
 
 impl Output {
-    fn open(path: Option<&PathBuf>) -> anyhow::Result<Self> {
-        let file = match path {
-            Some(path) => {
-                let made = File::create(path).map_err(|error| {
-                    Failure::Unavailable(format!("failed to make {}: {error}", path.display()))
-                })?;
-                Some((made, path.clone()))
-            }
-            None => None,
-        };
-        Ok(Self { file, block: Vec::new() })
+    fn to(file: Option<Open>) -> Self {
+        Self { file, block: Vec::new() }
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
