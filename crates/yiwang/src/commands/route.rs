@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context;
+use serde::Deserialize;
 use serde_json::json;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::record::{BodyKind, Lane, Raw};
@@ -19,7 +20,7 @@ use yiwang_core::registry::Registry;
 use yiwang_core::route::{Input, PartitionState, Shared, Workspace};
 use yiwang_core::thing::Product;
 
-use crate::cli::RouteArgs;
+use crate::cli::{RouteArgs, RouteOutput};
 use crate::exit::Failure;
 use files::Files;
 use lines::Lines;
@@ -36,13 +37,16 @@ const PRODUCT: u16 = 0;
 pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
     let product = Arc::new(load_product(args)?);
     let table = Table::load(&args.devices)?;
+    if args.out == RouteOutput::Json {
+        table.check_names(&args.devices, &product)?;
+    }
     let registry = Registry::of_names(Arc::clone(&product), table.names()).map_err(|row| {
         let name = table.names().nth(row).unwrap_or_default();
         let file = args.devices.display();
         Failure::Config(format!("{file}: device `{name}` stands twice; remove one of its rows"))
     })?;
     let (shared, problems) = Shared::new(Arc::new(registry));
-    let shared = shared.ok_or_else(|| Failure::Config(list(&problems)))?;
+    let shared = shared.ok_or_else(|| refused(args, &problems))?;
     let mut outputs = Outputs::new(args.out, &product, &table, Files::open(args)?);
     let mut state = PartitionState::new(&shared);
     state.reserve(table.len());
@@ -93,10 +97,50 @@ fn load_product(args: &RouteArgs) -> anyhow::Result<Product> {
     let text = std::fs::read_to_string(&args.product)
         .map_err(|error| Failure::Unavailable(format!("failed to read {file}: {error}")))?;
     let (product, problems) = Product::load(&file, &text);
-    product.ok_or_else(|| Failure::Config(list(&problems)).into())
+    let product = product.ok_or_else(|| refused(args, &problems))?;
+    // Every line would be invalid.
+    if !names_device(&text) {
+        return Err(Failure::Config(format!(
+            "{file}: product {} has no codec.device: write `codec: {{kind: json, device: /POINTER, …}}`, so that a line \
+             says whose it is",
+            product.key
+        ))
+        .into());
+    }
+    Ok(product)
 }
 
-fn list(problems: &[Problem]) -> String {
+/// Whether the codec of a product file, which loads, finds the device in a body.
+fn names_device(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct File {
+        codec: Option<Codec>,
+    }
+    #[derive(Deserialize)]
+    struct Codec {
+        device: Option<String>,
+    }
+    let file: Option<File> = serde_saphyr::from_str(text).ok();
+    file.and_then(|file| file.codec?.device).is_some()
+}
+
+fn refused(args: &RouteArgs, problems: &[Problem]) -> Failure {
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
-    errors.map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    let lines: Vec<_> = errors.map(ToString::to_string).collect();
+    let (file, count) = (args.product.display(), lines.len());
+    Failure::Config(format!("{file} has {count} errors:\n{}", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_that_names_no_device_is_known() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+        let read = |file: &str| std::fs::read_to_string(format!("{folder}{file}")).expect("a file");
+        assert!(names_device(&read("benches/route/telemetry.thing.yaml")));
+        assert!(!names_device(&read("config/products/gas-01.thing.yaml")));
+        assert!(!names_device(&read("config/products/smoke-01.thing.yaml")));
+    }
 }

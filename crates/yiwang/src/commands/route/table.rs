@@ -1,8 +1,9 @@
 //! The table of devices: names in order, and the other columns as they are copied into outputs.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::Context;
+use yiwang_core::thing::Product;
 
 use crate::exit::Failure;
 
@@ -28,10 +29,43 @@ impl Table {
         let file = std::fs::File::open(path).map_err(|error| {
             Failure::Unavailable(format!("failed to read {}: {error}", path.display()))
         })?;
-        Self::read(file).with_context(|| format!("failed to read the table {}", path.display()))
+        let table = Self::read(file)
+            .map_err(|wrong| Failure::Config(format!("{}: {wrong}", path.display())))?;
+        table.check_columns(path)?;
+        Ok(table)
     }
 
-    fn read(input: impl std::io::Read) -> anyhow::Result<Self> {
+    fn check_columns(&self, path: &Path) -> Result<(), Failure> {
+        let mut seen = HashSet::new();
+        match self.columns.iter().find(|column| !seen.insert(column.as_str())) {
+            Some(column) => Err(Failure::Config(format!(
+                "{}:1: two columns have the name `{column}`: rename one",
+                path.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// That no member of an object would be written twice.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] with file and line, if a column has the name of what the product measures.
+    pub fn check_names(&self, path: &Path, product: &Product) -> anyhow::Result<()> {
+        let outputs = product.events.iter().flat_map(|event| &event.outputs);
+        let named: HashSet<&str> =
+            product.properties.iter().chain(outputs).map(|known| &*known.identifier).collect();
+        match self.columns.iter().find(|column| named.contains(column.as_str())) {
+            Some(column) => Err(Failure::Config(format!(
+                "{}:1: column `{column}` has the name of a property of product {}: rename the column",
+                path.display(),
+                product.key
+            ))
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    fn read(input: impl std::io::Read) -> Result<Self, Failure> {
         let mut reader = csv::Reader::from_reader(input);
         let wrong = |error: csv::Error| {
             Failure::Config(format!(
@@ -60,7 +94,9 @@ impl Table {
             a.cmp(b).then_with(|| table.cell(*row, 0).cmp(table.cell(*other, 0)))
         });
         if order.is_empty() {
-            table.numeric.fill(false);
+            return Err(Failure::Config(
+                "no device: write one in each row below the header".into(),
+            ));
         }
         Ok(Self { order: order.into_iter().map(|(_, row)| row).collect(), ..table })
     }
@@ -140,5 +176,35 @@ mod tests {
         let error = Table::read("id,town\na\n".as_bytes()).err().expect("it is refused");
         let text = format!("{error:#}");
         assert!(text.contains("line: 2"), "{text}");
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_meant_is_refused() {
+        for (text, word) in [
+            ("id,town,town\na,b,c\n", "devices.csv:1: two columns have the name `town`"),
+            ("id,town\n", "devices.csv: no device"),
+            ("", "devices.csv: no device"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("devices.csv");
+            std::fs::write(&path, text).unwrap();
+            let error = Table::load(&path).err().expect("it is refused").to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_column_may_not_have_the_name_of_a_property() {
+        let file = "gas-01.thing.yaml";
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/products/");
+        let text = std::fs::read_to_string(format!("{folder}{file}")).unwrap();
+        let product = Product::load(file, &text).0.unwrap();
+        let check = |header: &str| {
+            let table = Table::read(format!("{header}\na,1\n").as_bytes()).unwrap();
+            table.check_names(Path::new("devices.csv"), &product)
+        };
+        check("id,town").unwrap();
+        let error = check("id,concentration").unwrap_err().to_string();
+        assert!(error.starts_with("devices.csv:1: column `concentration`"), "{error}");
     }
 }
