@@ -120,6 +120,8 @@ pub struct Status {
     pub partitions: Vec<PartitionStatus>,
     /// Topics at their size limit with unread data, or whose disk fills: appends to them wait.
     pub full: Vec<String>,
+    /// Those of them that wait for the disk; the others wait for their readers.
+    pub held: Vec<String>,
     /// The disk, where the log lies on one of this machine and leaves a reserve of it alone.
     pub space: Option<Space>,
     /// Bytes taken by `append` that are not yet safe.

@@ -282,6 +282,7 @@ async fn waits_when_full_until_a_reader_moves(fixture: &Fixture) {
     let log = fixture.open(small_topics()).await;
     append_sized(&log, 10).await;
     fixture.until(|| !log.status().full.is_empty()).await;
+    assert!(log.status().held.is_empty(), "it is the reader that it waits for");
     let more = append_sized(&log, 1);
     tokio::pin!(more);
     assert!(stays_pending(&mut more).await, "an append went into a full topic");
@@ -318,6 +319,7 @@ async fn waits_for_the_disk(fixture: &Fixture) {
     for (reserve, waiting) in cases {
         let log = open(reserve);
         fixture.until(|| log.status().full == waiting).await;
+        assert_eq!(log.status().held, waiting, "it is the disk that they wait for");
         for name in ["raw", "signals", "state"] {
             let mut batch = Batch::new();
             batch.push(log.topic(name).unwrap(), Route::Partition(0), b"a", &[], b"2");

@@ -99,13 +99,26 @@ fn log_is_away(status: Status) -> Option<String> {
         let text = "Kafka takes no records; nothing is acknowledged until it is back";
         return Some(text.to_owned());
     }
-    let full = status.full.join(", ");
-    if let Some(Space { free, reserve }) = status.space.filter(|space| space.is_low()) {
+    let Status { full, held, space, .. } = status;
+    let mut reasons = Vec::new();
+    if let Some(space) = space.filter(|_| !held.is_empty()) {
+        let Space { free, reserve } = space;
         let why = format!("the disk has {free} bytes free, its reserve is {reserve}");
+        // They go on when a little more is free than what made them wait.
+        let (intake, rest) = space.enough();
+        let until = match free < rest {
+            true => format!("{rest} ({intake} for what comes from outside)"),
+            false => intake.to_string(),
+        };
+        let held = held.join(", ");
         let remedy = "free some or set log.disk_reserve_*";
-        return (!full.is_empty()).then(|| format!("{why}; appends to {full} wait: {remedy}"));
+        reasons.push(format!("{why}; appends to {held} wait until {until} are free: {remedy}"));
     }
-    (!full.is_empty()).then(|| format!("no room in {full}; appends wait for its readers"))
+    let unread: Vec<_> = full.into_iter().filter(|name| !held.contains(name)).collect();
+    if !unread.is_empty() {
+        reasons.push(format!("no room in {}; appends wait for its readers", unread.join(", ")));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 fn source_is_away(state: SourceState) -> Option<String> {
@@ -113,5 +126,32 @@ fn source_is_away(state: SourceState) -> Option<String> {
         SourceState::Up => None,
         SourceState::Connecting => Some("it is being connected".to_owned()),
         SourceState::Down(why) => Some(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_named() {
+        let status = |free, full: &[&str], held: &[&str]| {
+            let names = |of: &[&str]| of.iter().map(|&name| name.to_owned()).collect();
+            let space = Some(Space { free, reserve: 1000 });
+            let (full, held) = (names(full), names(held));
+            log_is_away(Status { connected: true, full, held, space, ..Status::default() })
+        };
+        assert_eq!(status(999, &[], &[]), None);
+        let low = status(999, &["raw"], &["raw"]).unwrap();
+        assert!(low.starts_with("the disk has 999 bytes free"), "{low}");
+        // Within the twentieth above the reserve it is the disk still.
+        let recovers = status(1010, &["raw"], &["raw"]).unwrap();
+        assert!(recovers.contains("appends to raw wait until 1050 are free"), "{recovers}");
+        let ends = status(400, &["raw", "signals"], &["raw", "signals"]).unwrap();
+        assert!(ends.contains("until 525 (1050 for what comes from outside)"), "{ends}");
+        let read = status(5000, &["raw"], &[]).unwrap();
+        assert_eq!(read, "no room in raw; appends wait for its readers");
+        let both = status(900, &["raw", "signals"], &["raw"]).unwrap();
+        assert!(both.contains("the disk") && both.contains("no room in signals;"), "{both}");
     }
 }

@@ -305,14 +305,17 @@ impl Embedded {
             }
         };
         let full = shared.layout.specs.iter().zip(&shared.full);
+        let full = full.filter(|(_, full)| full.load(Ordering::Acquire)).map(|(spec, _)| spec);
+        let full: Vec<_> = full.collect();
+        let space = shared.space();
+        let held = |spec: &&&TopicSpec| space.is_some_and(|space| space.holds(spec, true));
+        let name = |spec: &&TopicSpec| spec.name.clone();
         let queued = shared.config.queue_bytes_max - shared.room.available_permits();
         Status {
             partitions: shared.layout.places().iter().enumerate().map(partition).collect(),
-            full: full
-                .filter(|(_, full)| full.load(Ordering::Acquire))
-                .map(|(spec, _)| spec.name.clone())
-                .collect(),
-            space: shared.space(),
+            full: full.iter().map(name).collect(),
+            held: full.iter().filter(held).map(name).collect(),
+            space,
             queued_bytes: queued as u64,
             connected: true,
             halted: shared.halted.get().map(ToString::to_string),

@@ -46,11 +46,18 @@ impl Space {
         self.free < self.reserve
     }
 
+    /// What must be free before topics that wait go on: those that take what comes from outside, all others.
+    #[must_use]
+    pub fn enough(self) -> (u64, u64) {
+        let enough = |least: u64| least.saturating_add(least / 20);
+        (enough(self.reserve), enough(self.reserve / 2))
+    }
+
     /// Whether appends to a topic wait for the disk. One that `waits` goes on doing so until a little more is free, so
     /// that it does not come and go with every file.
     pub(super) fn holds(self, spec: &TopicSpec, waits: bool) -> bool {
-        let least = if spec.intake { self.reserve } else { self.reserve / 2 };
-        self.free < if waits { least + least / 20 } else { least }
+        let (intake, rest) = if waits { self.enough() } else { (self.reserve, self.reserve / 2) };
+        self.free < if spec.intake { intake } else { rest }
     }
 }
 
@@ -73,6 +80,7 @@ mod tests {
         assert_eq!(held(524, true), (true, true), "once waiting, a little more must be free");
         assert_eq!(held(525, true), (true, false));
         assert_eq!(held(1050, true), (false, false));
+        assert_eq!(Space { free: 0, reserve: 1000 }.enough(), (1050, 525));
     }
 
     #[test]

@@ -414,6 +414,7 @@ impl Memory {
         let full = |&id: &u16| self.topic_is_full(&state, TopicId(id));
         Status {
             partitions: self.layout.places().iter().enumerate().map(partition).collect(),
+            held: Vec::new(),
             full: (0..self.layout.specs.len() as u16)
                 .filter(full)
                 .map(|id| self.layout.spec(TopicId(id)).name.clone())
