@@ -126,6 +126,26 @@ fn every_error_has_its_code_and_line() {
 }
 
 #[test]
+fn one_mistake_in_a_product_is_one_finding_of_a_list() {
+    let text = "product_key,device_name,area_code,gateway\n\
+        gas-09,G-1,310118001,\ngas-01,G-2,310118001,gas-09/G-1\ngas-09,G-3,310118001,\n";
+    let unknown = |problems: &[Problem]| -> Vec<(u32, String)> {
+        assert!(problems.iter().all(|problem| problem.code != "UNKNOWN_GATEWAY"), "{problems:?}");
+        let found = problems.iter().filter(|problem| problem.code == "UNKNOWN_PRODUCT");
+        found.map(|found| (found.line, format!("{}; {}", found.message, found.remedy))).collect()
+    };
+    let found = unknown(&load(&[("list.csv", text)]).1);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, 2);
+    assert!(found[0].1.contains("of 2 rows") && found[0].1.contains("add its file"), "{found:?}");
+    for broken in ["profile: {productKey: gas-09}\n", "profile: ["] {
+        let found = unknown(&load(&[("list.csv", text), ("gas-09.thing.yaml", broken)]).1);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].1.ends_with("correct gas-09.thing.yaml"), "{found:?}");
+    }
+}
+
+#[test]
 fn a_list_says_where_a_device_is_in_its_life() {
     let list = |word: &str| {
         let text =

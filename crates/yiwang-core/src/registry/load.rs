@@ -1,9 +1,9 @@
 //! From the texts of product files and device lists to a [`Registry`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::row::{COLUMNS, Context, Finding, REQUIRED, Reader, Row};
+use super::row::{COLUMNS, Context, Finding, REQUIRED, Reader, Row, Unknown};
 use super::{Device, DeviceNo, Extra, Registry};
 use crate::district::files::Findings;
 use crate::district::{AreaPath, District, FileSet, UnitId};
@@ -12,15 +12,22 @@ use crate::maintenance::SetNo;
 use crate::problem::{Problem, Severity};
 use crate::thing::Product;
 
+/// Files of products that are there and refused, by key.
+type Refused = BTreeMap<String, String>;
+
 /// See [`Registry::load`].
 pub(super) fn load(files: &FileSet, district: Arc<District>) -> (Option<Registry>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let products = load_products(files, &district, &mut problems);
+    let (products, refused) = load_products(files, &district, &mut problems);
     let mut rows = Vec::new();
+    let mut unloaded = HashSet::new();
     for (file, text) in files.iter().filter(|(file, _)| file.ends_with(".csv")) {
-        load_rows(file, text, &products, &district, &mut rows, &mut problems);
+        let unknown = load_rows(file, text, &products, &district, &mut rows, &mut problems);
+        let told = unknown.iter().map(|(key, at)| unknown_product(file, key, *at, &refused));
+        problems.extend(told);
+        unloaded.extend(unknown.into_keys());
     }
-    check_unique(&mut rows, &mut problems);
+    check_unique(&mut rows, &unloaded, &mut problems);
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return (None, problems);
     }
@@ -43,12 +50,16 @@ fn load_products(
     files: &FileSet,
     district: &District,
     problems: &mut Vec<Problem>,
-) -> Vec<Arc<Product>> {
+) -> (Vec<Arc<Product>>, Refused) {
     let mut products: Vec<Arc<Product>> = Vec::new();
+    let mut refused = Refused::new();
     for (file, text) in files.iter().filter(|(file, _)| file.ends_with(".thing.yaml")) {
         let (product, found) = Product::load(file, text);
         problems.extend(found);
-        let Some(product) = product else { continue };
+        let Some(product) = product else {
+            refused.insert(key_of(file, text), file.clone());
+            continue;
+        };
         check_categories(&product, district, problems);
         if let Some(other) = products.iter().find(|other| other.key == product.key) {
             problems.push(Problem {
@@ -63,7 +74,46 @@ fn load_products(
         products.push(Arc::new(product));
     }
     products.sort_by(|a, b| a.key.cmp(&b.key));
-    products
+    (products, refused)
+}
+
+/// The key of a product whose file is refused: the one it says, else that of its name.
+fn key_of(file: &str, text: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct File {
+        profile: Profile,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Profile {
+        product_key: String,
+    }
+    match serde_saphyr::from_str::<File>(text) {
+        Ok(file) => file.profile.product_key,
+        Err(_) => String::from(file.trim_end_matches(".thing.yaml")),
+    }
+}
+
+/// One finding for all rows of a list, however many: the mistake is one.
+fn unknown_product(
+    file: &str,
+    key: &str,
+    (line, count): (u32, usize),
+    refused: &Refused,
+) -> Problem {
+    let rows = if count == 1 { "1 row" } else { &format!("{count} rows") };
+    let (why, remedy) = match refused.get(key) {
+        Some(of) => (format!("its file {of} has errors"), format!("correct {of}")),
+        None => ("it is not loaded".into(), "add its file, or correct product_key".into()),
+    };
+    Problem {
+        severity: Severity::Error,
+        code: "UNKNOWN_PRODUCT",
+        file: String::from(file),
+        line,
+        message: format!("product `{key}` of {rows} from here on: {why}"),
+        remedy,
+    }
 }
 
 /// Every signal must have a category that the district knows.
@@ -102,7 +152,8 @@ fn load_rows(
     district: &District,
     rows: &mut Vec<Placed>,
     problems: &mut Vec<Problem>,
-) {
+) -> Unknown {
+    let mut unknown = Unknown::new();
     let problem = |line: u32, finding: Finding| Problem {
         severity: finding.severity,
         code: finding.code,
@@ -123,15 +174,16 @@ fn load_rows(
         }
     };
     problems.extend(findings.drain(..).map(|finding| problem(1, finding)));
-    let Some(columns) = columns else { return };
+    let Some(columns) = columns else { return unknown };
     let context = Context { products, district, columns };
     let mut record = csv::StringRecord::new();
     loop {
         match reader.read_record(&mut record) {
-            Ok(false) => return,
+            Ok(false) => return unknown,
             Ok(true) => {
                 let line = record.position().map_or(0, |position| position.line() as u32);
-                if let Some(row) = Reader::new(&context, &record, &mut findings).read() {
+                let reader = Reader::new(&context, &record, &mut findings, &mut unknown);
+                if let Some(row) = reader.read() {
                     rows.push(Placed { row, file: String::from(file), line });
                 }
                 problems.extend(findings.drain(..).map(|finding| problem(line, finding)));
@@ -181,8 +233,9 @@ fn columns(
     whole.then_some(columns)
 }
 
-/// Keys and aliases are unique over all files, the first row stays; gateways are devices.
-fn check_unique(rows: &mut Vec<Placed>, problems: &mut Vec<Problem>) {
+/// Keys and aliases are unique over all files, the first row stays; gateways are devices. Those of products that are
+/// `unloaded` are no finding of their own.
+fn check_unique(rows: &mut Vec<Placed>, unloaded: &HashSet<String>, problems: &mut Vec<Problem>) {
     let mut error = |placed: &Placed, code, message, remedy: &str| {
         problems.push(Problem {
             severity: Severity::Error,
@@ -213,7 +266,10 @@ fn check_unique(rows: &mut Vec<Placed>, problems: &mut Vec<Problem>) {
     });
     for placed in rows.iter() {
         let gateway = placed.row.extra.as_ref().and_then(|extra| extra.gateway.as_deref());
-        if let Some(gateway) = gateway.filter(|gateway| !keys.contains(*gateway)) {
+        let is_unloaded =
+            |key: &str| key.split_once('/').is_some_and(|(product, _)| unloaded.contains(product));
+        let wrong = |key: &&str| !keys.contains(*key) && !is_unloaded(key);
+        if let Some(gateway) = gateway.filter(wrong) {
             let message = format!("gateway `{gateway}` is no device");
             error(
                 placed,

@@ -1,5 +1,6 @@
 //! One row of a device list: columns of devices section 6, every error with its code.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use csv::StringRecord;
@@ -74,11 +75,15 @@ pub(super) struct Context<'a> {
     pub(super) columns: [Option<usize>; COLUMNS.len()],
 }
 
+/// Rows whose product is not loaded, by its key: the line of the first one, and how many.
+pub(super) type Unknown = BTreeMap<String, (u32, usize)>;
+
 /// A row being read.
 pub(super) struct Reader<'a> {
     context: &'a Context<'a>,
     record: &'a StringRecord,
     findings: &'a mut Vec<Finding>,
+    unknown: &'a mut Unknown,
 }
 
 impl<'a> Reader<'a> {
@@ -87,8 +92,9 @@ impl<'a> Reader<'a> {
         context: &'a Context<'a>,
         record: &'a StringRecord,
         findings: &'a mut Vec<Finding>,
+        unknown: &'a mut Unknown,
     ) -> Self {
-        Self { context, record, findings }
+        Self { context, record, findings, unknown }
     }
 
     /// Reads it; `None` where what identifies or places it is wrong.
@@ -147,8 +153,8 @@ impl<'a> Reader<'a> {
         match products.binary_search_by(|product| (*product.key).cmp(key)) {
             Ok(at) => Some((at as u16, &products[at])),
             Err(_) => {
-                let message = format!("product `{key}` is not loaded");
-                self.error("UNKNOWN_PRODUCT", message, "add its file, or correct product_key");
+                let line = self.record.position().map_or(0, |at| at.line() as u32);
+                self.unknown.entry(key.to_owned()).or_insert((line, 0)).1 += 1;
                 None
             }
         }
