@@ -3,7 +3,6 @@
 //! Reading is all that happens here; meaning and every check are the core's. A bundle with an error is not used.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use yiwang_core::district::{District, FileSet, Tier, UnitKind};
@@ -17,7 +16,13 @@ use yiwang_gateway::Pepper;
 
 use crate::config::{Config, Profile};
 use crate::exit::Failure;
+use crate::folder::Folder;
 use crate::keys::Keys;
+
+/// How the names of product files end.
+const PRODUCTS: &str = ".thing.yaml";
+/// And those of device lists.
+const LISTS: &str = ".csv";
 
 /// What all roles share, immutable.
 #[derive(Clone)]
@@ -47,18 +52,19 @@ pub struct Checked {
 /// Reads and checks everything the configuration points to; device secrets are sealed where there are keys.
 ///
 /// # Errors
-/// [`Failure::Config`] if a folder or file cannot be read.
+/// [`Failure::Config`] if a folder cannot be read.
 pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
-    let (district_files, mut device_files) = read_products(config)?;
-    device_files.extend(read_folder(&config.path(&config.raw.district.devices), &["csv"])?);
-
-    let (district, mut problems) = District::load(&district_files);
+    let Folder { files: district_files, mut problems } = read_district(config)?;
+    let Folder { files: device_files, problems: found } = read_devices(config)?;
+    problems.extend(found);
+    let (district, found) = District::load(&district_files);
+    problems.extend(found);
     let district = district.map(Arc::new);
     let counts = district.as_deref().map(count).unwrap_or_default();
     let mut bundle = None;
     if district.is_none() {
         // Without it nobody knows units and categories; what products say of themselves is judged all the same.
-        let products = device_files.iter().filter(|(file, _)| file.ends_with(".thing.yaml"));
+        let products = device_files.iter().filter(|(file, _)| file.ends_with(PRODUCTS));
         problems.extend(products.flat_map(|(file, text)| Product::load(file, text).1));
     }
     if let Some(district) = district {
@@ -98,9 +104,9 @@ pub fn check(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Checked> {
 /// # Errors
 /// [`Failure::Config`] if a folder or file cannot be read.
 pub fn read_products(config: &Config) -> anyhow::Result<(FileSet, FileSet)> {
-    let folders = &config.raw.district;
-    let district = read_folder(&config.path(&folders.folder), &["yaml", "tsv", "geojson"])?;
-    Ok((district, read_folder(&config.path(&folders.products), &["yaml"])?))
+    let products = config.path(&config.raw.district.products);
+    let products = Folder::read(&products, "district.products", &[PRODUCTS])?;
+    Ok((read_district(config)?.whole()?, products.whole()?))
 }
 
 /// The topics that the routes forward to; what is wrong with the file is the business of [`check`].
@@ -108,8 +114,7 @@ pub fn read_products(config: &Config) -> anyhow::Result<(FileSet, FileSet)> {
 /// # Errors
 /// [`Failure::Config`] if the folder cannot be read.
 pub fn forward_topics(config: &Config) -> anyhow::Result<Vec<Topic>> {
-    let district = read_folder(&config.path(&config.raw.district.folder), &["yaml"])?;
-    Ok(Routes::topics_of(&district))
+    Ok(Routes::topics_of(&read_district(config)?.whole()?))
 }
 
 /// The bundle, or every problem in one error.
@@ -171,23 +176,21 @@ fn forbid_demo(config: &Config, district: &District, problems: &mut Vec<Problem>
     }
 }
 
-fn read_folder(folder: &Path, extensions: &[&str]) -> anyhow::Result<FileSet> {
-    let failed = |path: &Path, error: &std::io::Error| {
-        Failure::Config(format!(
-            "failed to read {}: {error}; set district.folder, district.products and district.devices",
-            path.display()
-        ))
-    };
-    let mut files = FileSet::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
-        let path = entry.map_err(|error| failed(folder, &error))?.path();
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if !extension.is_some_and(|extension| extensions.contains(&extension)) {
-            continue;
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
-        files.insert(name, text);
+fn read_district(config: &Config) -> Result<Folder, Failure> {
+    let folder = config.path(&config.raw.district.folder);
+    Folder::read(&folder, "district.folder", &[".yaml", ".tsv", ".geojson"])
+}
+
+/// Product files, or device lists, or both where they share a folder: then none of them is unknown.
+fn read_devices(config: &Config) -> Result<Folder, Failure> {
+    let products = config.path(&config.raw.district.products);
+    let devices = config.path(&config.raw.district.devices);
+    if products == devices {
+        return Folder::read(&products, "district.products", &[PRODUCTS, LISTS]);
     }
-    Ok(files)
+    let mut read = Folder::read(&products, "district.products", &[PRODUCTS])?;
+    let lists = Folder::read(&devices, "district.devices", &[LISTS])?;
+    read.files.extend(lists.files);
+    read.problems.extend(lists.problems);
+    Ok(read)
 }

@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod exit;
 mod fleet;
+mod folder;
 mod http;
 mod keys;
 mod ledger;
