@@ -14,6 +14,8 @@ use serde::Deserialize;
 use crate::cli::ConfigArgs;
 use crate::exit::Failure;
 
+mod hide;
+
 /// The default configuration, also the commented file that ships.
 pub const DEFAULT: &str = include_str!("../../../config/yiwang.toml");
 
@@ -204,10 +206,10 @@ impl Config {
             let value: figment::value::Value = value.parse().unwrap_or_else(|never| match never {});
             figment = figment.merge(Serialized::global(key, value));
         }
-        let wrong = |error: &figment::Error| explain(error, text, path);
+        let wrong = |error: &figment::Error| explain(error, text, path, args);
         let mut raw: Raw = figment.extract().map_err(|error| wrong(&error))?;
         let mut effective: toml::Table = figment.extract().map_err(|error| wrong(&error))?;
-        hide_secrets(&mut effective);
+        hide::secrets(&mut effective);
         if let Some(data) = &args.data {
             raw.data.clone_from(data);
             effective.insert("data".to_owned(), data.display().to_string().into());
@@ -319,33 +321,8 @@ fn defaults() -> toml::Table {
     table
 }
 
-/// Passwords become `***`, also the one in a database URL; references to files and variables stay.
-fn hide_secrets(table: &mut toml::Table) {
-    for (key, value) in table.iter_mut() {
-        match value {
-            toml::Value::Table(inner) => hide_secrets(inner),
-            toml::Value::Array(items) => {
-                items.iter_mut().filter_map(toml::Value::as_table_mut).for_each(hide_secrets);
-            }
-            toml::Value::String(text)
-                if !text.starts_with("file:") && !text.starts_with("env:") =>
-            {
-                if key == "password" && !text.is_empty() {
-                    "***".clone_into(text);
-                } else if let Some((scheme, rest)) = text.split_once("://")
-                    && let Some((user, server)) = rest.split_once('@')
-                    && let Some((user, _)) = user.split_once(':')
-                {
-                    *text = format!("{scheme}://{user}:***@{server}");
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 /// The message of a wrong value or key, with the line where the file has it.
-fn explain(error: &figment::Error, text: &str, path: &Path) -> Failure {
+fn explain(error: &figment::Error, text: &str, path: &Path, args: &ConfigArgs) -> Failure {
     let mut key = error.path.join(".");
     if let figment::error::Kind::UnknownField(field, _) = &error.kind
         && error.path.last() != Some(field)
@@ -353,12 +330,34 @@ fn explain(error: &figment::Error, text: &str, path: &Path) -> Failure {
         let dot = if key.is_empty() { "" } else { "." };
         key = format!("{key}{dot}{field}");
     }
-    let place =
-        line_of(text, &key).map_or_else(String::new, |line| format!("{}:{line}: ", path.display()));
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let place = place_of(&key, &args.set, variables)
+        .or_else(|| line_of(text, &key).map(|line| format!("{}:{line}: ", path.display())));
+    let place = place.unwrap_or_default();
     let kind = &error.kind;
     Failure::Config(format!(
         "{place}{key}: {kind}; config/yiwang.toml of the release lists all keys"
     ))
+}
+
+/// The flag or else the variable that sets a key, which wins over the file.
+fn place_of(key: &str, set: &[String], variables: impl Iterator<Item = String>) -> Option<String> {
+    // One may set the whole table or list in which it stands, or a part of what it is.
+    let within = |one: &str, other: &str| {
+        one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let is_it = |other: &str| within(key, other) || within(other, key);
+    let name = |setting: &str| setting.split_once('=').map(|(name, _)| name.to_owned());
+    let mut flags = set.iter().rev().filter_map(|setting| name(setting));
+    if let Some(flag) = flags.find(|name| is_it(name)) {
+        return Some(format!("--set {flag}: "));
+    }
+    let of_variable = |name: &String| {
+        let rest = name.strip_prefix("YIWANG__")?;
+        is_it(&rest.to_ascii_lowercase().replace("__", ".")).then_some(())
+    };
+    let mut variables = variables.filter(|name| of_variable(name).is_some());
+    variables.next().map(|name| format!("environment {name}: "))
 }
 
 /// The line of a dotted key: that of its last part under the right section header.
@@ -430,7 +429,24 @@ mod tests {
         assert_eq!(config.raw.http.listen, "127.0.0.1:2");
         let error = parse("", &["http.listen=nowhere"]).unwrap_err();
         assert!(error.contains("http.listen"), "{error}");
+        let file = "[router]\nsnapshot_records = 1\n";
+        let error = parse(file, &["router.snapshot_records=many"]).unwrap_err();
+        assert!(error.starts_with("--set router.snapshot_records: "), "{error}");
         assert!(parse("", &["htp.listen=127.0.0.1:2"]).unwrap_err().contains("htp"));
+    }
+
+    #[test]
+    fn what_wins_over_the_file_is_blamed() {
+        let place = |set: &[&str], variables: &[&str]| {
+            let set: Vec<_> = set.iter().map(|&it| it.to_owned()).collect();
+            let variables = variables.iter().map(|&it| it.to_owned());
+            place_of("http.listen", &set, variables).unwrap_or_default()
+        };
+        assert_eq!(place(&["log.partitions=1"], &["YIWANG__HTTP__LISTENS", "HTTP__LISTEN"]), "");
+        assert_eq!(place(&["http={}"], &[]), "--set http: ");
+        let variable = "YIWANG__HTTP__LISTEN";
+        assert_eq!(place(&[], &["PATH", variable]), "environment YIWANG__HTTP__LISTEN: ");
+        assert_eq!(place(&["http.listen=1"], &[variable]), "--set http.listen: ");
     }
 
     #[test]
