@@ -30,6 +30,7 @@ pub use config::{Config, Limits};
 pub use error::{Action, Error};
 pub use lease::Lease;
 pub use ledger::LedgerCount;
+pub use open::check_url;
 pub use outbox::{Cursor, OutboxEntry, OutboxSpan};
 pub use signals::{AlarmRef, StandingAlarm};
 pub use store::{Position, Store};

@@ -114,10 +114,26 @@ async fn check_sqlite(write: &SqlitePool) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a URL of a database can be understood; nothing is reached for.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    options_of(url).map(|_| ())
+}
+
+fn options_of(url: &str) -> Result<PgConnectOptions, Error> {
+    // The driver takes any scheme.
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let reason = "the URL must begin with postgres:// (SQLite: leave it empty)".to_owned();
+        return Err(Error::Refused { reason });
+    }
+    PgConnectOptions::from_str(url).map_err(Error::postgres)
+}
+
 async fn postgres(url: &str, limits: &Limits) -> Result<(Engine, Vec<String>), Error> {
     let millis = |limit: std::time::Duration| limit.as_millis().to_string();
-    let options = PgConnectOptions::from_str(url)
-        .map_err(Error::postgres)?
+    let options = options_of(url)?
         .application_name("yiwang")
         .statement_cache_capacity(STATEMENTS_MAX)
         .options([

@@ -118,7 +118,7 @@ pub enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArgs,
-        /// Counts by tier and problems as JSON.
+        /// Counts (of units by tier, of products, devices, routes) and problems as JSON.
         #[arg(long)]
         json: bool,
     },

@@ -16,6 +16,7 @@ use crate::bundle::{self, Bundle};
 use crate::config::{Config, LogKind, secret};
 use crate::exit::Failure;
 use crate::keys::Keys;
+use crate::telemetry;
 
 /// The lease of a centre that says nothing holds others off for so long.
 const LEASE: Duration = Duration::from_secs(10);
@@ -164,11 +165,30 @@ pub fn store(config: &Config) -> anyhow::Result<yiwang_store::Config> {
         })?;
         return Ok(yiwang_store::Config::Sqlite { path, limits });
     }
+    Ok(yiwang_store::Config::Postgres { url: store_url(config)?, limits })
+}
+
+/// The URL of the database, which is understood.
+fn store_url(config: &Config) -> anyhow::Result<String> {
     let url = &config.raw.store.url;
     // A URL with a password in it is itself a secret: it may be given by reference.
     let reference = url.starts_with("file:") || url.starts_with("env:");
     let url = if reference { secret(url, config.raw.profile)? } else { url.clone() };
-    Ok(yiwang_store::Config::Postgres { url, limits })
+    yiwang_store::check_url(&url)
+        .map_err(|error| Failure::Config(format!("failed to read store.url: {error}")))?;
+    Ok(url)
+}
+
+/// What `yiwang run` would refuse in the configuration before it opens anything.
+pub fn check(config: &Config) -> Vec<String> {
+    let filter = telemetry::filter(&config.raw.telemetry).map(|_| ()).map_err(Into::into);
+    let gateway = gateway(config).map(|_| ());
+    let store = match store_file(config) {
+        Some(_) => Ok(()),
+        None => store_url(config).map(|_| ()),
+    };
+    let wrong = [filter, gateway, store].into_iter().filter_map(Result::err);
+    wrong.map(|error| format!("{error:#}")).collect()
 }
 
 /// The centre's settings.
@@ -250,6 +270,33 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn what_run_would_refuse_is_known_before() {
+        let check = |set: &[&str]| {
+            let args = crate::cli::ConfigArgs {
+                config: concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/yiwang.toml").into(),
+                data: None,
+                set: set.iter().map(|&it| it.to_owned()).collect(),
+            };
+            check(&Config::load(&args).unwrap())
+        };
+        assert_eq!(check(&[]), Vec::<String>::new());
+        assert_eq!(check(&["store.url=postgres://u:p@h/d"]), Vec::<String>::new());
+        for (set, word) in [
+            ("telemetry.filter=a=b=c", "telemetry.filter"),
+            ("intake.listen.packet_bytes_max=0", "packet_bytes_max"),
+            ("intake.listen.receive_maximum=0", "receive_maximum"),
+            ("store.url=mysql://h/d", "store.url"),
+            ("store.url=postgres://h:port/d", "store.url"),
+            ("store.url=file:/nowhere", "/nowhere"),
+            ("store.url=env:YIWANG_TEST_NOWHERE", "YIWANG_TEST_NOWHERE"),
+        ] {
+            let found = check(&[set]);
+            assert!(found.len() == 1 && found[0].contains(word), "{set}: {found:?}");
+            assert!(!found[0].contains("u:p"), "{found:?}");
+        }
+    }
 
     #[test]
     fn no_route_may_write_a_topic_of_the_hub() {

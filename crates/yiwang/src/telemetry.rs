@@ -18,9 +18,7 @@ const SECONDS_BUCKETS: [f64; 16] =
 /// # Errors
 /// [`Failure::Config`] if the filter cannot be read.
 pub fn start_lines(config: &Telemetry) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| {
-        Failure::Config(format!("failed to read telemetry.filter = \"{}\": {error}", config.filter))
-    })?;
+    let filter = filter(config)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let started = match config.format {
@@ -28,6 +26,16 @@ pub fn start_lines(config: &Telemetry) -> anyhow::Result<()> {
         LineFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("failed to start log lines: {error}"))
+}
+
+/// What is to be written.
+///
+/// # Errors
+/// [`Failure::Config`] if the filter cannot be read.
+pub fn filter(config: &Telemetry) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(&config.filter).map_err(|error| {
+        Failure::Config(format!("failed to read telemetry.filter = \"{}\": {error}", config.filter))
+    })
 }
 
 /// Installs the metrics recorder of this process; the handle renders `/metrics`.

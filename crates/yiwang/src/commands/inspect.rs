@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::json;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
-use yiwang_core::problem::Severity;
+use yiwang_core::problem::{Problem, Severity};
 use yiwang_log::Log;
 use yiwang_proto::admin::v1;
 use yiwang_proto::admin::v1::admin_service_client::AdminServiceClient;
@@ -24,7 +24,15 @@ use crate::{bundle, keys, output, settings};
 /// If the configuration itself or a folder cannot be read.
 pub fn check(args: &ConfigArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(args)?;
-    let checked = bundle::check(&config, None)?;
+    let mut checked = bundle::check(&config, None)?;
+    checked.problems.extend(settings::check(&config).into_iter().map(|message| Problem {
+        severity: Severity::Error,
+        code: "SETTING",
+        file: args.config.display().to_string(),
+        line: 0,
+        message,
+        remedy: "correct it there, in the environment or in --set".to_owned(),
+    }));
     if as_json {
         let problems: Vec<_> = checked
             .problems
@@ -34,7 +42,15 @@ pub fn check(args: &ConfigArgs, as_json: bool) -> anyhow::Result<ExitCode> {
                     "line": problem.line, "message": problem.message, "remedy": problem.remedy})
             })
             .collect();
-        let report = json!({"counts": checked.counts, "problems": problems});
+        let mut counts = checked.counts.clone();
+        if let Some(bundle) = &checked.bundle {
+            let routes = bundle.router.routes();
+            counts.insert("product", bundle.registry.products.len());
+            counts.insert("device", bundle.registry.devices.len());
+            counts.insert("route", routes.names().len());
+            counts.insert("route_topic", routes.topics().len());
+        }
+        let report = json!({"counts": counts, "problems": problems});
         output::show(format_args!("{report:#}\n"))?;
     } else {
         output::show(check_text(&checked))?;
