@@ -330,12 +330,46 @@ pub struct FleetArgs {
     #[arg(long, default_value_t = 200)]
     pub devices: usize,
     /// Messages a second of the whole fleet.
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, default_value_t = 100.0, value_parser = rate)]
     pub rate: f64,
     /// Share of messages with alarming values, 0 to 1.
-    #[arg(long, default_value_t = 0.005)]
+    #[arg(long, default_value_t = 0.005, value_parser = share)]
     pub alarm_share: f64,
     /// Seed of the fleet's randomness.
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "write a number from 0 to 1".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "write a number above 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fleet_takes_no_numbers_without_sense() {
+        let parse = |flag: &str, value: &str| {
+            Cli::try_parse_from(["yiwang", "simulate", &format!("{flag}={value}")])
+        };
+        for (flag, good) in [("--alarm-share", "0"), ("--alarm-share", "1"), ("--rate", "0.5")] {
+            assert!(parse(flag, good).is_ok(), "{flag} {good}");
+        }
+        for (flag, wrong) in [
+            ("--alarm-share", "1.5"),
+            ("--alarm-share", "-0.1"),
+            ("--alarm-share", "nan"),
+            ("--rate", "0"),
+            ("--rate", "inf"),
+        ] {
+            assert!(parse(flag, wrong).is_err(), "{flag} {wrong}");
+        }
+    }
 }

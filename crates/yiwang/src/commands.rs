@@ -10,6 +10,7 @@ mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ use crate::cli::{
     AlarmCommand, Cli, Command, ConfigArgs, FleetArgs, LogCommand, Role, RuleCommand, TokenCommand,
 };
 use crate::config::Config;
+use crate::exit::Failure;
 use crate::fleet::{self, Counters};
 use crate::{bundle, keys, node, output, telemetry};
 
@@ -113,7 +115,15 @@ async fn simulate(
         });
     }
     fleet::run(members, scripts, fleet_args, target, Arc::clone(&counters), stop).await?;
-    output::show(format_args!("{}\n", counters.line()))
+    output::show(format_args!("{}\n", counters.line()))?;
+    if counters.connected.load(Ordering::Relaxed) == 0 {
+        return Err(Failure::Unavailable(format!(
+            "no device could connect to {target}: start the hub or give --target; --set telemetry.filter=debug \
+             says what it answered"
+        ))
+        .into());
+    }
+    Ok(())
 }
 
 /// Cancelled by Ctrl-C or SIGTERM; a second one ends the process at once, as people expect.

@@ -1,7 +1,7 @@
 //! The simulated fleet: registered devices that publish over real MQTT connections, deterministic for a seed.
 //!
-//! What a product's devices say is data (`config/simulate.toml`). A device counts a message as sent when it leaves
-//! and as acknowledged when its PUBACK is back; it never invents an acknowledgement.
+//! What a product's devices say is data (`config/simulate.toml`). A device counts a message as sent when its connection
+//! writes it and as acknowledged when its PUBACK is back; it never invents either.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -96,13 +96,18 @@ pub fn members(config: &Config, most: usize) -> anyhow::Result<Vec<Member>> {
 /// What the fleet did so far.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Messages handed to a connection.
+    /// Connections that a hub or broker has accepted, again ones among them.
+    pub connected: AtomicU64,
+    /// Messages written to a connection; one that is written again after a break counts once.
     pub sent: AtomicU64,
     /// PUBACKs that came back.
     pub acknowledged: AtomicU64,
-    /// Messages not sent because the device's connection was away or full.
+    /// Messages not sent because the device's connection was away or full, until the end or when they were due.
     pub skipped: AtomicU64,
 }
+
+/// Messages of one device that its client has taken and not yet written.
+type Waiting = Arc<AtomicU64>;
 
 impl Counters {
     /// All of them on one line.
@@ -292,8 +297,10 @@ pub async fn run(
     let mut senders = Vec::with_capacity(devices.len());
     for member in devices {
         let (client, events) = connect(&member, target);
-        connections.spawn(keep_connected(events, Arc::clone(&counters), stop.clone()));
-        senders.push(Sender { member, client, boot: 1, seq: 0, alarming: 0 });
+        let waiting = Waiting::default();
+        let link = Link { waiting: Arc::clone(&waiting), counters: Arc::clone(&counters) };
+        connections.spawn(keep_connected(events, link, stop.clone()));
+        senders.push(Sender { member, client, waiting, boot: 1, seq: 0, alarming: 0 });
     }
     let paced = pace(&mut senders, &scripts, &args, &counters, &stop).await;
     for sender in &senders {
@@ -302,13 +309,33 @@ pub async fn run(
     }
     stop.cancel();
     while connections.join_next().await.is_some() {}
+    // What the clients have taken and never written was not sent.
+    let left: u64 = senders.iter().map(|sender| sender.waiting.load(Ordering::Relaxed)).sum();
+    counters.skipped.fetch_add(left, Ordering::Relaxed);
     paced
+}
+
+/// What a connection counts.
+struct Link {
+    waiting: Waiting,
+    counters: Arc<Counters>,
+}
+
+impl Link {
+    /// A message was written; one that is written again waits no more.
+    fn wrote(&self) {
+        let left = |waiting: u64| waiting.checked_sub(1);
+        if self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            self.counters.sent.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A device's end of its connection.
 struct Sender {
     member: Member,
     client: AsyncClient,
+    waiting: Waiting,
     boot: u64,
     seq: u64,
     alarming: u32,
@@ -323,11 +350,7 @@ fn connect(member: &Member, target: SocketAddr) -> (AsyncClient, rumqttc::EventL
     AsyncClient::new(options, QUEUE_MAX)
 }
 
-async fn keep_connected(
-    mut events: rumqttc::EventLoop,
-    counters: Arc<Counters>,
-    stop: CancellationToken,
-) {
+async fn keep_connected(mut events: rumqttc::EventLoop, link: Link, stop: CancellationToken) {
     let mut pause = RECONNECT_MS.0;
     loop {
         let event = tokio::select! {
@@ -336,9 +359,13 @@ async fn keep_connected(
         };
         match event {
             Ok(Event::Incoming(Packet::PubAck(_))) => {
-                counters.acknowledged.fetch_add(1, Ordering::Relaxed);
+                link.counters.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Event::Incoming(Packet::ConnAck(_))) => pause = RECONNECT_MS.0,
+            Ok(Event::Outgoing(Outgoing::Publish(_))) => link.wrote(),
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                link.counters.connected.fetch_add(1, Ordering::Relaxed);
+                pause = RECONNECT_MS.0;
+            }
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(%error, "simulated device lost its connection");
@@ -359,7 +386,6 @@ async fn pace(
     counters: &Counters,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(args.rate > 0.0, "the rate must be above 0 messages a second");
     let mut rng = StdRng::seed_from_u64(args.seed);
     let boot = now_ms().unsigned_abs() / 1000 % 60_000;
     for sender in senders.iter_mut() {
@@ -393,19 +419,20 @@ fn speak(
 ) -> anyhow::Result<()> {
     let Member { product, name, .. } = &sender.member;
     let script = scripts.get(product).context("a member without script")?;
-    let begins =
-        sender.member.first && sender.seq == 0 || rng.random_bool(alarm_share.clamp(0.0, 1.0));
+    let begins = sender.member.first && sender.seq == 0 || rng.random_bool(alarm_share);
     if begins && sender.alarming == 0 {
         sender.alarming = ALARM_MESSAGES;
     }
     let moment = Moment { boot: sender.boot, seq: sender.seq + 1, ts: now_ms() };
     let payload = script.payload(&moment, sender.alarming > 0, rng).map_err(anyhow::Error::msg)?;
     let topic = format!("iot/v1/{product}/{name}/{}", script.topic);
+    // Before the client has it: its connection may be faster than this.
+    sender.waiting.fetch_add(1, Ordering::Relaxed);
     if sender.client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok() {
         sender.seq += 1;
         sender.alarming = sender.alarming.saturating_sub(1);
-        counters.sent.fetch_add(1, Ordering::Relaxed);
     } else {
+        sender.waiting.fetch_sub(1, Ordering::Relaxed);
         counters.skipped.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())

@@ -53,3 +53,19 @@ fn a_token_that_cannot_be_shown_is_not_lost() {
     assert!(said.contains(&format!("lies in {}", file.display())), "{said}");
     assert!(std::fs::read_to_string(file).is_ok_and(|token| token.starts_with("yw_")));
 }
+
+#[test]
+fn a_fleet_that_reaches_nobody_has_sent_nothing() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = taken.local_addr().expect("its address").to_string();
+    drop(taken);
+    let words = ["simulate", "--seconds", "1", "--devices", "5", "--target", &target];
+    let Output { status, stdout, stderr } =
+        yiwang(data.path(), &words).output().expect("it starts");
+    let (said, told) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!(status.code(), Some(4), "{told}");
+    assert!(said.starts_with("sent=0 acknowledged=0 skipped="), "{said}");
+    assert!(!said.ends_with("skipped=0\n"), "{said}");
+    assert!(told.contains(&target), "{told}");
+}
