@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use counting::allocations;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use yiwang_core::codec::{Message, Scratch};
+use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::ids::{self, Id};
 use yiwang_core::record::{BodyKind, Raw, Signal};
 use yiwang_core::registry::DeviceNo;
@@ -95,8 +95,8 @@ fn raw(fleet: &Fleet, number: usize) -> Raw<'_> {
 }
 
 fn message<'a>(raw: &Raw<'a>) -> Message<'a> {
-    let received_at = Some(raw.received_at);
-    Message { kind: raw.kind, path: raw.path, payload: raw.payload, received_at }
+    let received = Received::At(raw.received_at);
+    Message { kind: raw.kind, path: raw.path, payload: raw.payload, received }
 }
 
 fn stages(c: &mut Criterion) {

@@ -15,8 +15,7 @@ use crate::record::{AlarmSeverity, Millis, SignalKind};
 use crate::thing::{AlarmSpec, Hold, LatePolicy, MissingPolicy};
 use maintenance::Held;
 
-/// Kind, time, since, severity, cause, whether a timer gave birth and at which edge, the how manieth of an edge that is not
-/// after one before of its kind; by rule.
+/// Rule, kind, time, since, severity, cause, and of what a timer gave birth to its edge with the number that sets it apart.
 pub(super) type Said =
     (usize, SignalKind, Millis, Millis, AlarmSeverity, &'static str, Option<(Millis, u64)>);
 
@@ -156,12 +155,10 @@ impl Reference {
 
     /// An edge, with a number where a signal of this kind was of it or of a later one before.
     fn apart(&self, rule: usize, kind: SignalKind, t: Millis) -> (Millis, u64) {
-        if t == 0 {
-            // Named after an operator's record.
-            return (0, 0);
-        }
         let of_rule = || self.said.iter().filter(|said| said.0 == rule);
-        if !of_rule().any(|said| said.1 == kind && said.6.is_some_and(|edge| edge.0 >= t)) {
+        let is_old = |said: &Said| said.1 == kind && said.6.is_some_and(|edge| edge.0 >= t);
+        // 0: named after an operator's record.
+        if t == 0 || !of_rule().any(is_old) {
             return (t, 0);
         }
         (t, of_rule().filter_map(|said| said.6).map(|edge| edge.1).max().unwrap_or(0) + 1)
