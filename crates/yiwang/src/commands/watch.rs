@@ -22,6 +22,8 @@ use crate::screen::Screen;
 
 /// Pause before the stream is opened again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long one attempt to connect may take.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The zone of the shipped district.
 pub const ZONE: &str = "Asia/Shanghai";
 
@@ -40,6 +42,7 @@ impl Desk {
     pub fn new(target: &str, token: &str) -> anyhow::Result<Self> {
         let channel = Endpoint::from_shared(format!("http://{target}"))
             .with_context(|| format!("failed to use {target} as HOST:PORT"))?
+            .connect_timeout(CONNECT_WAIT_MAX)
             .connect_lazy();
         let token = format!("Bearer {}", token.trim()).parse().context("the token is no text")?;
         Ok(Self { channel, token })
@@ -113,25 +116,30 @@ pub async fn follow(
     mut show: impl FnMut(&Item) -> anyhow::Result<Heard>,
 ) -> anyhow::Result<()> {
     let mut token = Vec::new();
+    let mut presence = Presence::default();
     loop {
+        let streamed = async {
+            let items = open(desk, consumer, &token).await.inspect_err(|status| {
+                if !is_refusal(status) {
+                    presence.is_away(status);
+                }
+            })?;
+            presence.is_back();
+            read(desk, consumer, items, &mut token, &mut show).await
+        };
         let ended = tokio::select! {
-            ended = one_stream(desk, consumer, &mut token, &mut show) => ended,
+            ended = streamed => ended,
             () = stop.cancelled() => return Ok(()),
         };
         match ended {
-            Ok(heard) if heard.as_ref().is_ok_and(|heard| heard.is_continue()) => {}
+            Ok(Ok(Heard::Continue(()))) => {}
             Ok(heard) => return heard.map(|_| ()),
-            Err(status) => match status.code() {
-                tonic::Code::OutOfRange => token.clear(),
-                tonic::Code::Unauthenticated
-                | tonic::Code::PermissionDenied
-                | tonic::Code::InvalidArgument => {
-                    return Err(
-                        Failure::Config(format!("the hub refuses: {}", status.message())).into()
-                    );
-                }
-                _ => tracing::debug!(%status, "the stream broke"),
-            },
+            Err(status) if is_refusal(&status) => {
+                let text = format!("the hub refuses: {}", status.message());
+                return Err(Failure::Config(text).into());
+            }
+            Err(status) if status.code() == tonic::Code::OutOfRange => token.clear(),
+            Err(status) => tracing::debug!(%status, "the stream broke"),
         }
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
@@ -140,19 +148,55 @@ pub async fn follow(
     }
 }
 
-/// One stream to its end, or until an item is not heard or cannot be shown.
-async fn one_stream(
+/// Whether it would be refused again.
+fn is_refusal(status: &tonic::Status) -> bool {
+    use tonic::Code::{InvalidArgument, PermissionDenied, Unauthenticated};
+    matches!(status.code(), Unauthenticated | PermissionDenied | InvalidArgument)
+}
+
+/// Says on standard error when the hub goes away and when it is back, each once. A stream that breaks and opens again at
+/// once is no news.
+#[derive(Default)]
+struct Presence {
+    away: bool,
+}
+
+impl Presence {
+    fn is_away(&mut self, status: &tonic::Status) {
+        if status.code() != tonic::Code::OutOfRange && !std::mem::replace(&mut self.away, true) {
+            let (why, again) = (status.message(), AGAIN.as_secs());
+            output::tell(format_args!("the hub is away ({why}); trying again every {again} s"));
+        }
+    }
+
+    fn is_back(&mut self) {
+        if std::mem::take(&mut self.away) {
+            output::tell("the hub is back");
+        }
+    }
+}
+
+async fn open(
     desk: &Desk,
     consumer: &str,
+    token: &[u8],
+) -> Result<tonic::Streaming<v1::WatchResponse>, tonic::Status> {
+    let request = v1::WatchRequest {
+        consumer: consumer.to_owned(),
+        token: token.to_vec(),
+        ..v1::WatchRequest::default()
+    };
+    Ok(desk.watches().watch(desk.request(request)).await?.into_inner())
+}
+
+/// Reads a stream to its end, or until an item is not heard or cannot be shown.
+async fn read(
+    desk: &Desk,
+    consumer: &str,
+    mut items: tonic::Streaming<v1::WatchResponse>,
     token: &mut Vec<u8>,
     show: &mut impl FnMut(&Item) -> anyhow::Result<Heard>,
 ) -> Result<anyhow::Result<Heard>, tonic::Status> {
-    let request = v1::WatchRequest {
-        consumer: consumer.to_owned(),
-        token: token.clone(),
-        ..v1::WatchRequest::default()
-    };
-    let mut items = desk.watches().watch(desk.request(request)).await?.into_inner();
     while let Some(response) = items.message().await? {
         let Some(item) = response.item else { continue };
         match show(&item) {
