@@ -172,7 +172,7 @@ impl AdminService for Service {
         request: Request<v1::ReloadRequest>,
     ) -> Result<Response<v1::ReloadResponse>, Status> {
         self.check(&request)?;
-        let Told { taken, epoch, roles, problems } = self.reload.reload().await;
+        let Told { taken, epoch, roles, problems, .. } = self.reload.reload().await;
         let roles = roles.into_iter().map(str::to_owned).collect();
         let configuration = epoch.to_string();
         Ok(Response::new(v1::ReloadResponse { taken, configuration, roles, problems }))

@@ -69,8 +69,7 @@ impl Draft {
     /// The system's, naming the file.
     pub fn write(path: &Path, secret: &str) -> anyhow::Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)
-            .with_context(|| format!("failed to make {}", folder.display()))?;
+        fs::create_dir_all(folder).map_err(|error| unwritable("make", folder, &error))?;
         let draft = PathBuf::from(format!("{}.{}", path.display(), std::process::id()));
         let this = Self { draft, path: path.to_path_buf() };
         let write = || -> io::Result<()> {
@@ -80,7 +79,7 @@ impl Draft {
             file.write_all(secret.as_bytes())?;
             file.sync_all()
         };
-        write().with_context(|| format!("failed to write {}", path.display()))?;
+        write().map_err(|error| unwritable("write", path, &error))?;
         Ok(this)
     }
 
@@ -112,6 +111,12 @@ impl Drop for Draft {
         // After a rename it has gone.
         let _ = fs::remove_file(&self.draft);
     }
+}
+
+fn unwritable(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    let remedy = "set data, or give --data, to a folder that this user may write";
+    Failure::Unavailable(format!("failed to {what} {path}: {error}; {remedy}"))
 }
 
 /// Writes a secret so that only this user reads it and nobody ever reads half of it; an existing file stays.
@@ -183,6 +188,14 @@ mod tests {
         drop(Draft::write(&path, "three").unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(fs::read_dir(folder.path().join("tokens")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_data_folder_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = key(&file.path().join("keys/pepper"), false).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Failure::Unavailable(_))), "{error:#}");
+        assert!(error.to_string().contains("set data"), "{error:#}");
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct Inner {
 pub struct Told {
     /// Whether what was read is in force now.
     pub taken: bool,
+    /// Whether its hash is another one than that of what was in force.
+    pub changed: bool,
     /// The configuration in force.
     pub epoch: Id,
     /// The roles of this process.
@@ -141,9 +143,13 @@ impl Reload {
             lines.push(format!("{} more; see `yiwang check`", problems.len() - TOLD_MAX));
         }
         let good = problems.iter().all(|problem| problem.severity != Severity::Error);
+        let before = self.bundle().router.epoch();
         match read.filter(|_| good).map(|bundle| self.with(|inner| inner.take(bundle, &self.keys)))
         {
-            Some(Ok(())) => self.told(true, lines),
+            Some(Ok(())) => {
+                let told = self.told(true, lines);
+                Told { changed: told.epoch != before, ..told }
+            }
             Some(Err(error)) => {
                 lines.push(format!("error: {error:#}"));
                 self.told(false, lines)
@@ -155,7 +161,7 @@ impl Reload {
     fn told(&self, taken: bool, problems: Vec<String>) -> Told {
         self.with(|inner| {
             let epoch = inner.bundle.router.epoch();
-            Told { taken, epoch, roles: inner.roles(), problems }
+            Told { taken, changed: false, epoch, roles: inner.roles(), problems }
         })
     }
 
@@ -211,13 +217,20 @@ fn for_centre(bundle: &Bundle) -> yiwang_centre::InForce {
 }
 
 fn tell(told: &Told) {
-    let Told { taken, epoch, roles, problems } = told;
+    let Told { taken, changed, epoch, roles, problems } = told;
     let (roles, configuration) = (roles.join(","), epoch.to_string());
     for problem in problems {
         tracing::warn!(problem, "a problem in what was read");
     }
-    if *taken {
+    if *changed {
         tracing::info!(configuration, roles, "another configuration is in force");
+    } else if *taken {
+        // Secrets are no part of the hash.
+        tracing::info!(
+            configuration,
+            roles,
+            "the configuration was read again, its hash is the same"
+        );
     } else {
         let problems = problems.len();
         tracing::error!(
