@@ -274,7 +274,7 @@ pub enum AlarmCommand {
     #[command(after_help = "\
 Prints where the order lies on topic raw once it cannot be lost; the router carries it out in the order of the log (signal
 with cause OPERATOR), and where no alarm stands nothing happens. A device that stays silent is told again after the time of
-its rule. Exit codes: 0 ordered; 1 refused; 4 no hub.")]
+its rule. Exit codes: 0 ordered; 1 refused; 4 no hub, or no answer in 30 s.")]
     Clear {
         #[command(flatten)]
         config: ConfigArgs,
@@ -294,7 +294,8 @@ its rule. Exit codes: 0 ordered; 1 refused; 4 no hub.")]
 /// Commands about the log.
 #[derive(Subcommand, Debug)]
 pub enum LogCommand {
-    /// Print the records of a topic, oldest first: from a stopped folder, from Kafka, or through a running hub.
+    /// Print the records of a topic, partition by partition, oldest first in each: from a stopped folder, from Kafka, or
+    /// through a running hub.
     Read {
         #[command(flatten)]
         config: ConfigArgs,

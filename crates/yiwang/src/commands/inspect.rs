@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
@@ -17,6 +18,11 @@ use crate::config::{Config, LogKind};
 use crate::exit::{self, Failure};
 use crate::logs::{self, Form};
 use crate::{bundle, keys, output, settings};
+
+/// How long an order may take before it is said that it is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+/// How long it may take at all.
+const ORDER_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Lists every problem; warnings alone exit 0.
 ///
@@ -119,7 +125,7 @@ pub async fn reload(args: &ConfigArgs, target: Option<String>) -> anyhow::Result
     let config = Config::load(args)?;
     let mut admin = Admin::connect(&config, target).await?;
     let request = admin.request(v1::ReloadRequest {});
-    let told = admin.client.reload(request).await?.into_inner();
+    let told = admin.client.reload(request).await.map_err(answered)?.into_inner();
     for problem in &told.problems {
         output::tell(problem);
     }
@@ -144,10 +150,49 @@ pub async fn clear_alarm(
     let config = Config::load(args)?;
     let mut admin = Admin::connect(&config, target).await?;
     let request = admin.request(asked);
-    let v1::ClearAlarmResponse { partition, seq } =
-        admin.client.clear_alarm(request).await?.into_inner();
+    let ordered = admin.client.clear_alarm(request);
+    let ordered = patiently(ordered, (TELL_AFTER, ORDER_WAIT_MAX), &config.raw.http.listen)
+        .await?
+        .map_err(answered)?;
+    let v1::ClearAlarmResponse { partition, seq } = ordered.into_inner();
     output::show(format_args!("ordered: raw/{partition}/{seq}\n"))
         .with_context(|| format!("the order lies at raw/{partition}/{seq}"))
+}
+
+/// Waits for the answer to an order; says so after a while, and gives up at last.
+async fn patiently<T>(
+    ordered: impl Future<Output = T>,
+    (quiet, last): (Duration, Duration),
+    http: &str,
+) -> anyhow::Result<T> {
+    tokio::pin!(ordered);
+    if let Ok(answer) = tokio::time::timeout(quiet, &mut ordered).await {
+        return Ok(answer);
+    }
+    let (seconds, ready) = (last.as_secs(), format!("http://{http}/readyz"));
+    output::tell(format_args!(
+        "waiting for the hub up to {seconds} s: its log may take no records now; {ready} says why"
+    ));
+    tokio::time::timeout(last.saturating_sub(quiet), ordered).await.map_err(|_| {
+        let text = format!(
+            "the hub has not answered for {seconds} s: see {ready}, and before giving the order again \
+             `yiwang log read --topic raw` for whether it lies there"
+        );
+        Failure::Unavailable(text).into()
+    })
+}
+
+/// What the hub answers instead of what was asked for, as people read it: a stable word, and its text.
+fn answered(status: tonic::Status) -> anyhow::Error {
+    let word = match yiwang_proto::status::reason(&status) {
+        Some((reason, _)) => reason,
+        None => format!("{:?}", status.code()),
+    };
+    let text = format!("the hub answers {word}: {}", status.message());
+    match status.code() {
+        tonic::Code::Unavailable => Failure::Unavailable(text).into(),
+        _ => anyhow::Error::msg(text),
+    }
 }
 
 /// Prints the records of a topic: from the stopped folder or Kafka, else through the running hub.
@@ -166,7 +211,7 @@ pub async fn read_log(args: &ConfigArgs, topic: &str) -> anyhow::Result<()> {
     }
     let mut admin = Admin::connect(&config, None).await?;
     let mut records = admin.read_log(topic).await?;
-    while let Some(record) = records.message().await? {
+    while let Some(record) = records.message().await.map_err(answered)? {
         let partition = u16::try_from(record.partition).unwrap_or(u16::MAX);
         let line = logs::to_json(&form, partition, record.seq, &record.key, &record.value);
         if output::heard(writeln!(out, "{line}"))?.is_break() {
@@ -221,6 +266,8 @@ impl Admin {
         let address = target.unwrap_or_else(|| config.raw.centre.listen.to_string());
         let url = format!("http://{address}");
         let channel = Endpoint::from_shared(url)?.connect().await.map_err(|error| {
+            // What the system says of it stands in its causes.
+            let error = format!("{:#}", anyhow::Error::from(error));
             Failure::Unavailable(format!(
                 "failed to reach a hub at {address}: {error}; start one, or give --target"
             ))
@@ -231,7 +278,7 @@ impl Admin {
 
     async fn ledger(&mut self) -> anyhow::Result<Vec<v1::LedgerRow>> {
         let request = self.request(v1::GetLedgerRequest {});
-        Ok(self.client.get_ledger(request).await?.into_inner().rows)
+        Ok(self.client.get_ledger(request).await.map_err(answered)?.into_inner().rows)
     }
 
     async fn read_log(
@@ -242,7 +289,7 @@ impl Admin {
             topic: topic.to_owned(),
             ..v1::ReadLogRequest::default()
         });
-        Ok(self.client.read_log(request).await?.into_inner())
+        Ok(self.client.read_log(request).await.map_err(answered)?.into_inner())
     }
 
     /// The life of a message as JSON; none if the hub keeps nothing of this id.
@@ -251,7 +298,7 @@ impl Admin {
         match self.client.trace(request).await {
             Ok(told) => Ok(Some(serde_json::from_str(&told.into_inner().json)?)),
             Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
-            Err(status) => Err(status.into()),
+            Err(status) => Err(answered(status)),
         }
     }
 
@@ -259,5 +306,29 @@ impl Admin {
         let mut request = tonic::Request::new(message);
         request.metadata_mut().insert("authorization", self.token.clone());
         request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_is_waited_for_up_to_a_limit() {
+        let after = |millis| tokio::time::sleep(Duration::from_millis(millis));
+        let patience = (Duration::ZERO, Duration::from_millis(200));
+        assert!(patiently(after(0), patience, "127.0.0.1:9090").await.is_ok());
+        assert!(patiently(after(20), patience, "127.0.0.1:9090").await.is_ok());
+        let error = patiently(after(3_600_000), patience, "127.0.0.1:9090").await.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Failure::Unavailable(_))), "{error:#}");
+    }
+
+    #[test]
+    fn an_answer_is_a_word_and_a_text() {
+        let plain = answered(tonic::Status::not_found("no device gas-01/X")).to_string();
+        assert_eq!(plain, "the hub answers NotFound: no device gas-01/X");
+        let code = tonic::Code::Unauthenticated;
+        let ours = yiwang_proto::status::status(code, "TOKEN_UNKNOWN", "not the key", &[]);
+        assert_eq!(answered(ours).to_string(), "the hub answers TOKEN_UNKNOWN: not the key");
     }
 }
