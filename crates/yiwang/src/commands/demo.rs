@@ -19,7 +19,7 @@ use yiwang_proto::incident::v1::act_request::Action;
 use yiwang_proto::incident::v1::watch_response::Item;
 use yiwang_store::Store;
 
-use super::watch::{Desk, ZONE, follow};
+use super::watch::{Desk, Presence, ZONE, follow};
 use crate::cli::{ConfigArgs, DemoArgs, Role};
 use crate::config::Config;
 use crate::exit::Failure;
@@ -202,7 +202,7 @@ async fn show(
     let screen = Screen::new(jiff::tz::TimeZone::get(ZONE).context("the time zone is not known")?);
     let mut closed = 0;
     let ended = stop.clone();
-    follow(&desk, "demo-screen", &stop, |item| match item {
+    follow(&desk, "demo-screen", Presence::Untold, &stop, |item| match item {
         Item::SnapshotItem(v1::SnapshotItem { incident: Some(incident) }) => {
             output::line(screen.standing(incident))
         }
@@ -225,7 +225,7 @@ async fn work(
     latency: Arc<Mutex<Histogram<u64>>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    follow(&root, "demo-staff", &stop, |item| {
+    follow(&root, "demo-staff", Presence::Untold, &stop, |item| {
         let incident = match item {
             Item::SnapshotItem(item) => item.incident.as_ref(),
             Item::Change(change) => {

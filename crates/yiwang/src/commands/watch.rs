@@ -89,7 +89,8 @@ pub async fn run(
     let desk = Desk::new(&target, &token)?;
     let screen = Screen::new(jiff::tz::TimeZone::get(ZONE).context("the time zone is not known")?);
     let stop = super::stop_on_signal()?;
-    follow(&desk, &format!("watch-{}", std::process::id()), &stop, |item| {
+    let consumer = format!("watch-{}", std::process::id());
+    follow(&desk, &consumer, Presence::Here, &stop, |item| {
         let line = match item {
             item if as_json => to_json(item).to_string(),
             Item::SnapshotItem(v1::SnapshotItem { incident: Some(incident) }) => {
@@ -112,11 +113,11 @@ pub async fn run(
 pub async fn follow(
     desk: &Desk,
     consumer: &str,
+    mut presence: Presence,
     stop: &CancellationToken,
     mut show: impl FnMut(&Item) -> anyhow::Result<Heard>,
 ) -> anyhow::Result<()> {
     let mut token = Vec::new();
-    let mut presence = Presence::default();
     loop {
         let streamed = async {
             let items = open(desk, consumer, &token).await.inspect_err(|status| {
@@ -156,21 +157,27 @@ fn is_refusal(status: &tonic::Status) -> bool {
 
 /// Says on standard error when the hub goes away and when it is back, each once. A stream that breaks and opens again at
 /// once is no news.
-#[derive(Default)]
-struct Presence {
-    away: bool,
+pub enum Presence {
+    /// The hub answers, or nothing is known yet.
+    Here,
+    /// It was said to be away.
+    Away,
+    /// Nobody needs to be told: the hub is this process.
+    Untold,
 }
 
 impl Presence {
     fn is_away(&mut self, status: &tonic::Status) {
-        if status.code() != tonic::Code::OutOfRange && !std::mem::replace(&mut self.away, true) {
+        if matches!(self, Self::Here) && status.code() != tonic::Code::OutOfRange {
+            *self = Self::Away;
             let (why, again) = (status.message(), AGAIN.as_secs());
             output::tell(format_args!("the hub is away ({why}); trying again every {again} s"));
         }
     }
 
     fn is_back(&mut self) {
-        if std::mem::take(&mut self.away) {
+        if matches!(self, Self::Away) {
+            *self = Self::Here;
             output::tell("the hub is back");
         }
     }
