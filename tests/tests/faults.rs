@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::Value;
-use yiwang_fuzz::{Mutator, corpus};
+use yiwang_fuzz::{Mutator, found, samples};
 use yiwang_proto::incident::v1;
 use yiwang_tests::accounting::{CLEAN, Device, LEAK, Said, Script, Shown, now_ms};
 use yiwang_tests::demo::{connect, desk, leak, publish, secret};
@@ -266,18 +266,19 @@ fn radar(number: usize) -> String {
     format!("wl-radar-01/R-{number:04}")
 }
 
-/// The corpus of every fuzz target, edited, and what is cut off in its midst.
+/// What is known of every fuzz target, edited, and what is cut off in its midst.
 fn inputs() -> Vec<Vec<u8>> {
     let mut mutator = Mutator::new(SEED);
     let mut all = Vec::new();
     for target in yiwang_fuzz::TARGETS {
-        let corpus = corpus(target.name).expect("a corpus");
-        all.extend((0..EDITED).map(|_| mutator.next(&corpus)));
-        all.extend(corpus);
+        let samples = samples(target.name).expect("samples");
+        all.extend(samples.iter().cloned());
+        let known = [samples, found(target.name).expect("what fuzzing found")].concat();
+        all.extend((0..EDITED).map(|_| mutator.next(&known)));
     }
     for target in ["protobuf", "sparkplug"] {
-        let whole = corpus(target).expect("a corpus").into_iter().max_by_key(Vec::len);
-        let whole = whole.expect("a corpus of something");
+        let whole = samples(target).expect("samples").into_iter().max_by_key(Vec::len);
+        let whole = whole.expect("a sample");
         all.extend((0..whole.len()).map(|end| whole[..end].to_vec()));
     }
     all

@@ -91,6 +91,14 @@ pub fn build_cargo_deny(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join("bin/cargo-deny"))
 }
 
+/// A C++ compiler, which libFuzzer is built with.
+///
+/// # Errors
+/// If it is missing and cannot be installed.
+pub fn compiler(root: &Path) -> anyhow::Result<()> {
+    if shell::answers("c++", &["--version"]) { Ok(()) } else { apt(root, &["g++"]) }
+}
+
 /// A program that Debian has in a package of its name.
 ///
 /// # Errors

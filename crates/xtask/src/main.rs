@@ -63,7 +63,7 @@ enum Command {
         #[arg(long, default_value = "flamegraph.svg")]
         out: PathBuf,
     },
-    /// Feed readers with made inputs, guided by coverage; what was found is kept in the cache for the next time.
+    /// Feed readers with made inputs, guided by coverage; what was found is kept for the next time.
     Fuzz(fuzz::Options),
     /// Make config/devices/demo.csv anew, one device for each asset.
     Devices {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use crate::services::Services;
-use crate::{install, instructions, shell, tidy};
+use crate::{fuzz, install, instructions, shell, tidy};
 
 /// How much to test.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -64,6 +64,7 @@ pub fn run(root: &Path, options: Options) -> anyhow::Result<()> {
     step("documents", || documents(root))?;
     if !options.quick {
         step("instructions", || instructions::run(root, false))?;
+        step("fuzz", || fuzz::minute(root))?;
     }
     let summary = step("tests", || tests(root, features, &surroundings))?;
     drop(services);

@@ -2,16 +2,19 @@
 //!
 //! A target takes any bytes, and panics where a reader breaks its promise: that it never panics, that what it accepts
 //! is what a second reader accepts, that the same bytes give the same result. `cargo xtask fuzz` runs them with
-//! coverage and for as long as is wanted; `tests/mutations.rs` runs each over its corpus in every test run.
+//! coverage and for as long as is wanted, and a minute of it is part of `cargo xtask test`; `tests/mutations.rs` runs each
+//! without, over all inputs that are kept and over edited ones.
 
 mod bodies;
+mod corpus;
 mod frames;
 mod mutate;
 mod route;
 mod samples;
 mod storms;
 
-pub use mutate::{Mutator, corpus};
+pub use corpus::{found, samples};
+pub use mutate::Mutator;
 
 /// Checks one input.
 pub type Check = Box<dyn FnMut(&[u8])>;

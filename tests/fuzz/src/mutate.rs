@@ -1,7 +1,4 @@
-//! Inputs without coverage: corpus entries, edited by a seeded generator, so that a run can be repeated.
-
-use std::io;
-use std::path::{Path, PathBuf};
+//! Inputs without coverage: others, edited by a seeded generator, so that a run can be repeated.
 
 /// Most bytes of an input.
 const BYTES_MAX: usize = 4096;
@@ -25,18 +22,6 @@ const PIECES: [&[u8]; 16] = [
     &[0; 8],
     &[0x12, 0x02, 0x10, 0x01],
 ];
-
-/// The inputs of a target that are kept with the sources, in the order of their names.
-///
-/// # Errors
-/// If they cannot be read.
-pub fn corpus(target: &str) -> io::Result<Vec<Vec<u8>>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-    let entries = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
-    let mut files: Vec<PathBuf> = entries.collect::<io::Result<_>>()?;
-    files.sort();
-    files.into_iter().map(std::fs::read).collect()
-}
 
 /// Makes inputs out of others.
 pub struct Mutator {

@@ -1,6 +1,6 @@
-//! Every target over its corpus and over what comes of it by a seeded generator: part of every test run.
+//! Every target over the inputs that are kept and over what comes of them by a seeded generator: part of every test run.
 
-use yiwang_fuzz::{Mutator, TARGETS, corpus};
+use yiwang_fuzz::{Mutator, TARGETS, found, samples};
 
 /// Edited inputs of each target.
 const CASES: usize = 30_000;
@@ -8,8 +8,10 @@ const SEED: u64 = 1;
 
 fn run(name: &str) {
     let target = yiwang_fuzz::target(name).expect("a target");
-    let inputs = corpus(name).expect("a corpus");
-    assert!(!inputs.is_empty(), "{name}: a corpus of nothing");
+    let mut inputs = samples(name).expect("inputs that people chose");
+    let found = found(name).expect("inputs that fuzzing found");
+    assert!(!inputs.is_empty() && !found.is_empty(), "{name}: nothing is kept");
+    inputs.extend(found);
     let mut check = (target.make)();
     check(&[]);
     inputs.iter().for_each(|input| check(input));
