@@ -59,6 +59,10 @@ pub struct Plan {
 
 /// The parts of a process by name, each with the error that ended it.
 type Running = JoinSet<(&'static str, anyhow::Result<()>)>;
+/// A part that has ended.
+type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
+/// The part that serves readiness and metrics.
+const HTTP: &str = "http";
 
 /// Runs the roles until told to stop or until one of them ends.
 ///
@@ -113,7 +117,7 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
         let _ = started.send((addresses, assembly.sources.clone()));
     }
     let Assembly { config, log, stop, .. } = assembly;
-    let ended = drive(&mut parts, &config, &stop).await;
+    let ended = drive(&mut parts, &config, &roles, &stop).await;
     let closed = log
         .close()
         .await
@@ -213,7 +217,7 @@ async fn serve_http(
     let listener = http::bind(address).await?;
     let serving =
         http::serve(listener, metrics, Arc::clone(readiness), sources.clone(), stop.clone());
-    parts.spawn(async { ("http", serving.await) });
+    parts.spawn(async { (HTTP, serving.await) });
     Ok(())
 }
 
@@ -221,9 +225,18 @@ async fn serve_http(
 async fn drive(
     parts: &mut Running,
     config: &Config,
+    roles: &[Role],
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut outcome = Ok(());
+    let http = (!config.raw.http.listen.is_empty()).then_some(HTTP);
+    let mut running: Vec<_> = roles.iter().map(|role| role.as_str()).chain(http).collect();
+    let mut judge = |ended: Ended| {
+        if let Ok((part, _)) = &ended {
+            running.retain(|name| name != part);
+        }
+        judge(ended)
+    };
     tokio::select! {
         Some(ended) = parts.join_next() => {
             outcome = judge(ended);
@@ -243,7 +256,8 @@ async fn drive(
     if tokio::time::timeout(deadline, rest).await.is_err() {
         tracing::warn!(
             seconds = deadline.as_secs(),
-            "some parts did not stop in time; nothing acknowledged is at stake"
+            parts = running.join(", "),
+            "these parts did not stop in time; nothing acknowledged is at stake"
         );
         parts.abort_all();
         tokio::time::sleep(LAST_WORDS).await;
@@ -251,9 +265,7 @@ async fn drive(
     outcome
 }
 
-fn judge(
-    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
-) -> anyhow::Result<()> {
+fn judge(ended: Ended) -> anyhow::Result<()> {
     match ended {
         Ok((part, Err(error))) => {
             tracing::error!(part, error = format!("{error:#}"), "a part ended with an error");

@@ -209,7 +209,7 @@ impl Edges {
         if latest.is_none_or(|latest| latest < t) {
             return edge;
         }
-        self.again += 1;
+        self.again = self.again.wrapping_add(1);
         Edge::Again(t, self.again)
     }
 }
