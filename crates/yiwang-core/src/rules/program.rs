@@ -232,6 +232,7 @@ impl Inputs<'_> {
         self.valid(self.memory.slots.get(usize::from(slot)))
     }
 
+    #[inline]
     fn previous(&self, number: u8) -> f64 {
         self.valid(self.memory.previous.get(usize::from(number)))
     }
@@ -241,6 +242,8 @@ impl Inputs<'_> {
         slot.filter(|slot| slot.t >= self.horizon).map_or(UNKNOWN, |slot| slot.value)
     }
 
+    /// Never inlined: it is long, and would take the registers of what is short.
+    #[inline(never)]
     fn window(&self, number: u8, function: Function) -> f64 {
         let number = usize::from(number);
         let window = self.memory.windows.get(number).zip(self.spans.get(number));
