@@ -258,8 +258,9 @@ impl Moment<'_> {
         }
         e.severity = e.highest(self.rule.base, &self.rule.steps);
         let mut cause = Cause::Condition;
-        // Counted at the times that signals have, which never decrease: a calendar's edge may have led before this.
-        let at = t.max(e.newest_signal);
+        // Counted at the times that signals have, or would have if nobody held them back. They never decrease: a
+        // calendar's edge may have led before this.
+        let at = t.max(e.newest_signal).max(e.raises.last().copied().unwrap_or(t));
         // A sample ends an absence at once, so it cannot flap.
         if !self.rule.is_absence() && flaps(self.rule.flap, e, at) {
             e.flapping = true;

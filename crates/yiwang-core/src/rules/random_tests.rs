@@ -111,8 +111,11 @@ enum Input {
         b: Option<bool>,
         m: Option<u16>,
     },
-    /// Time passes by so many seconds, then a tick.
-    Tick(i64),
+    /// Time passes by so many seconds, then a tick; we have listened for the last so many of them.
+    Tick {
+        seconds: i64,
+        listened: i64,
+    },
     /// So many seconds later another configuration: maintenance, and windows in half minutes from the newest sample.
     Configuration {
         seconds: i64,
@@ -128,11 +131,15 @@ enum Input {
 }
 
 fn input() -> impl Strategy<Value = Input> {
+    // Now and then a clock is days behind, or nothing happens for as long.
+    let delay = prop_oneof![30 => -60..60_i64, 1 => 0..200_000_i64];
+    let passing = prop_oneof![30 => 1..400_i64, 1 => 1..200_000_i64];
+    let listened = prop_oneof![3 => Just(i64::MAX), 1 => 0..1000_i64];
     let set = (prop::option::of(0..5), prop::option::of(any::<bool>()), prop::option::of(0..2_u16));
     prop_oneof![
-        6 => (-4..10_i64, -60..60_i64, set)
+        6 => (-4..10_i64, delay, set)
             .prop_map(|(ahead, delay, (a, b, m))| Input::Sample { ahead, delay, a, b, m }),
-        3 => (1..400_i64).prop_map(Input::Tick),
+        3 => (passing, listened).prop_map(|(seconds, listened)| Input::Tick { seconds, listened }),
         1 => (0..100_i64, prop::bool::weighted(0.3), prop::collection::vec((-8..20_i64, 1..12_i64), 0..4))
             .prop_map(|(seconds, maintenance, windows)| {
                 Input::Configuration { seconds, maintenance, windows }
@@ -176,7 +183,7 @@ proptest! {
         let mut hub = Hub::new(compiled(&(model.clone(), texts.clone())), "D");
         let mut slow = Reference::new(&model, &texts, &[("x", 2.0)]);
         slow.hours = HOURS.map(|(from, to)| (DAY + from * MINUTE, DAY + to * MINUTE)).into();
-        let (mut now, mut newest) = (DAY, DAY);
+        let (mut now, mut newest, mut listening) = (DAY, DAY, 0);
         for input in inputs {
             match input {
                 Input::Sample { ahead, delay, a, b, m } => {
@@ -194,14 +201,15 @@ proptest! {
                         newest = newest.max(t);
                     }
                 }
-                Input::Tick(seconds) => {
+                Input::Tick { seconds, listened } => {
                     now += seconds * 1000;
+                    listening = listening.max(now.saturating_sub(listened.saturating_mul(1000)));
                     let mut due = None;
-                    hub.run(|state, cx, _| due = state.due(cx, 0));
+                    hub.run(|state, cx, _| due = state.due(cx, listening));
                     let before = hub.out.len();
-                    hub.run(|state, cx, out| state.tick(cx, now, 0, out));
+                    hub.run(|state, cx, out| state.tick(cx, now, listening, out));
                     prop_assert!(hub.out.len() == before || due.is_some_and(|due| due <= now));
-                    slow.tick(now, 0);
+                    slow.tick(now, listening);
                 }
                 Input::Configuration { seconds, maintenance, windows } => {
                     now += seconds * 1000;

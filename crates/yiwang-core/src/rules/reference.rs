@@ -211,7 +211,7 @@ impl Reference {
         one.remind = remind.map(|every| t + every);
         let mut cause = "";
         // As its signal will say, never before the last one.
-        let at = t.max(one.newest_signal);
+        let at = t.max(one.newest_signal).max(one.raises.last().copied().unwrap_or(t));
         one.raises.push(at);
         if !absent
             && one.raises.iter().filter(|r| **r > at - flap.within).count() >= flap.count as usize
