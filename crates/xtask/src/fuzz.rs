@@ -71,13 +71,8 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
 /// # Errors
 /// If one cannot be built, or an input breaks it.
 pub fn minute(root: &Path) -> anyhow::Result<()> {
-    let targets = targets(root)?;
-    let fuzzer = Fuzzer::build(root)?;
-    for target in &targets {
-        let seconds = 60_u64.div_ceil(targets.len() as u64);
-        fuzzer.search(target, seconds).with_context(|| format!("target {target}"))?;
-    }
-    Ok(())
+    let seconds = 60_u64.div_ceil(targets(root)?.len() as u64);
+    run(root, &Options { target: None, seconds, keep: false })
 }
 
 /// The program that was built, and the folders it works with.

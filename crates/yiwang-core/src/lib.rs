@@ -4,6 +4,10 @@
 //! Everything here is synchronous, deterministic and total. This crate refuses to do I/O, to read a clock, to draw
 //! random numbers, to log and to spawn; time comes in with the record, randomness as a seed.
 
+// What the tests of the crate share with those beside it names it from outside.
+#[cfg(test)]
+extern crate self as yiwang_core;
+
 pub mod access;
 pub mod calendar;
 pub mod category;

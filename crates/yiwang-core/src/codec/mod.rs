@@ -54,6 +54,8 @@ pub struct Codec {
     pub(crate) native: Convert,
     native_shapes: Vec<Shape>,
     pub(crate) program: Program,
+    /// A body says which device it is of.
+    pub(crate) names_device: bool,
 }
 
 /// How `up/raw` bodies are read.
@@ -195,6 +197,12 @@ impl Product {
     #[must_use]
     pub fn is_sparkplug(&self) -> bool {
         matches!(self.codec.program, Program::Sparkplug(_))
+    }
+
+    /// Whether a body says which device it is of, by `codec.device`.
+    #[must_use]
+    pub fn names_device(&self) -> bool {
+        self.codec.names_device
     }
 
     /// Decodes and validates one message into `out`, which is cleared first: sets in ascending `t`, none equal, flagged.

@@ -1,10 +1,15 @@
 //! The shipped district and products with a few devices, for tests.
 
+#[path = "../../tests/shipped/mod.rs"]
+mod shipped;
+
 use std::sync::{Arc, LazyLock};
 
 use crate::district::{District, FileSet};
 use crate::problem::Problem;
 use crate::registry::Registry;
+
+pub(crate) use shipped::folder;
 
 const DEVICES: &str = "product_key,device_name,area_code
 manhole-01,M-0001,310118001001
@@ -18,16 +23,6 @@ pub(crate) static DISTRICT: LazyLock<Arc<District>> = LazyLock::new(|| {
     let (district, problems) = District::load(&folder("district"));
     Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
 });
-
-pub(crate) fn folder(name: &str) -> FileSet {
-    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let file = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
-}
 
 /// Text of a shipped product file.
 pub(super) fn product(key: &str) -> String {

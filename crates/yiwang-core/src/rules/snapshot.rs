@@ -184,17 +184,14 @@ impl DeviceRules {
 
     fn ended(&self, entry: &Entry, legend: &Legend) -> Option<Removed> {
         let (rule, _, category) = legend.rules.get(usize::from(entry.rule))?;
+        let mut edges = entry.edges;
         (entry.raised() && entry.held == Held::No).then(|| Removed {
             rule: rule.clone(),
             category: category.clone(),
             severity: entry.severity,
             since: entry.since,
             time: entry.newest_signal.max(self.newest.t),
-            edge: Edges::take(
-                &mut entry.edges.clone(),
-                SignalKind::Clear,
-                Edge::At(entry.newest_signal),
-            ),
+            edge: edges.take(SignalKind::Clear, Edge::At(entry.newest_signal)),
         })
     }
 }
@@ -210,11 +207,8 @@ fn moved(mut entry: Entry, new: usize, hash: Id, rules: &RuleSet) -> Entry {
             Phase::Pending => entry.rest(),
             Phase::Firing | Phase::Clearing => {
                 // What was proved by the other text counts for nothing.
-                entry.phase = Phase::Firing;
+                entry.unproved();
                 entry.changed = true;
-                for step in &mut entry.steps {
-                    *step = if *step == StepState::Off { StepState::Off } else { StepState::On };
-                }
             }
         }
         entry.remind = rule.remind.filter(|_| entry.raised()).map(|every| {

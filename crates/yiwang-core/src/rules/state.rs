@@ -279,6 +279,16 @@ impl Entry {
         on.map(|(step, _)| step.is).max().unwrap_or(base).max(base)
     }
 
+    /// A raised alarm of whose end nothing is proved any more, nor of that of a step.
+    pub(super) fn unproved(&mut self) {
+        self.phase = Phase::Firing;
+        for state in &mut self.steps {
+            if *state != StepState::Off {
+                *state = StepState::On;
+            }
+        }
+    }
+
     /// Back to where nothing is wrong; what only a raised alarm needs is forgotten.
     pub(super) fn rest(&mut self) {
         self.phase = Phase::Normal;

@@ -274,13 +274,8 @@ impl Moment<'_> {
             }
             _ => {
                 // One good sample before a silence proves no end, of the alarm or of a step.
-                e.phase = Phase::Firing;
+                e.unproved();
                 e.stale = true;
-                for state in &mut e.steps {
-                    if *state != StepState::Off {
-                        *state = StepState::On;
-                    }
-                }
             }
         }
     }

@@ -27,6 +27,7 @@ pub(super) fn read(
     let mut section = Section::open(report, node, "codec");
     let kind =
         section.read(report, "kind", "native, json, binary, protobuf or sparkplugB", Node::scalar);
+    codec.names_device = node.entry("device").is_some();
     codec.native.quoted = section.truth(report, "quoted").unwrap_or(false);
     match kind.as_deref().unwrap_or("native") {
         "native" => {}

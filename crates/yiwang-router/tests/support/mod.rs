@@ -1,8 +1,10 @@
 //! The role over the memory log: the shipped configuration, a log that is slow in its own way, records put on it and read.
 
+#[path = "../../../yiwang-core/tests/shipped/mod.rs"]
+mod shipped;
+
 use std::time::Duration;
 
-use yiwang_core::district::FileSet;
 use yiwang_core::ids::key_hash;
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_log::{
@@ -12,20 +14,11 @@ use yiwang_log::{
 use yiwang_proto::wire::{write_raw, write_tick};
 use yiwang_router::{Bundle, Config};
 
+pub use shipped::folder;
+
 pub const PARTITIONS: u16 = 3;
 /// 2026-11-23 08:00 +08:00
 pub const START: i64 = 1_795_392_000_000;
-
-/// The files of a folder of `config/`.
-pub fn folder(name: &str) -> FileSet {
-    let folder = format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let file = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
-    };
-    entries.map(file).collect()
-}
 
 /// Small batches, and a snapshot after so many records, or so many for each device.
 pub fn config(snapshot_records_max: u64, snapshot_records_per_device: u64) -> Config {

@@ -12,7 +12,6 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::Deserialize;
 use serde_json::json;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::record::{BodyKind, Lane, Raw};
@@ -99,7 +98,7 @@ fn load_product(args: &RouteArgs) -> anyhow::Result<Product> {
     let (product, problems) = Product::load(&file, &text);
     let product = product.ok_or_else(|| refused(args, &problems))?;
     // Every line would be invalid.
-    if !names_device(&text) {
+    if !product.names_device() {
         return Err(Failure::Config(format!(
             "{file}: product {} has no codec.device: write `codec: {{kind: json, device: /POINTER, …}}`, so that a line \
              says whose it is",
@@ -108,20 +107,6 @@ fn load_product(args: &RouteArgs) -> anyhow::Result<Product> {
         .into());
     }
     Ok(product)
-}
-
-/// Whether the codec of a product file, which loads, finds the device in a body.
-fn names_device(text: &str) -> bool {
-    #[derive(Deserialize)]
-    struct File {
-        codec: Option<Codec>,
-    }
-    #[derive(Deserialize)]
-    struct Codec {
-        device: Option<String>,
-    }
-    let file: Option<File> = serde_saphyr::from_str(text).ok();
-    file.and_then(|file| file.codec?.device).is_some()
 }
 
 fn refused(args: &RouteArgs, problems: &[Problem]) -> Failure {
@@ -138,9 +123,12 @@ mod tests {
     #[test]
     fn a_product_that_names_no_device_is_known() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
-        let read = |file: &str| std::fs::read_to_string(format!("{folder}{file}")).expect("a file");
-        assert!(names_device(&read("benches/route/telemetry.thing.yaml")));
-        assert!(!names_device(&read("config/products/gas-01.thing.yaml")));
-        assert!(!names_device(&read("config/products/smoke-01.thing.yaml")));
+        let names_device = |file: &str| {
+            let text = std::fs::read_to_string(format!("{folder}{file}")).expect("a file");
+            Product::load(file, &text).0.expect("a shipped product").names_device()
+        };
+        assert!(names_device("benches/route/telemetry.thing.yaml"));
+        assert!(!names_device("config/products/gas-01.thing.yaml"));
+        assert!(!names_device("config/products/smoke-01.thing.yaml"));
     }
 }
