@@ -2,25 +2,33 @@
 //! did it and why can be read later.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use serde_json::Value;
+use yiwang_core::ids::key_hash;
 use yiwang_proto::incident::v1::Incident;
 use yiwang_tests::demo::{connect, desk, leak, ledger_balances, publish};
 use yiwang_tests::desk::Desk;
+use yiwang_tests::files::Files;
 use yiwang_tests::hub::{Hub, PATIENCE, Plan};
 use yiwang_tests::mqtt::{Incoming, Version};
 use yiwang_tests::settle::routed;
 use yiwang_tests::wait::until;
 
-const DEVICE: &str = "gas-01/G-0001";
+/// It speaks for itself, and its records lie beside those of the device that it is bound to.
+const DEVICE: &str = "gas-01/B-0001";
+const BEHIND: &str = "gas-01/G-0001";
 const DISTRICT: &str = "310118";
 const REASON: &str = "误报：现场复核无泄漏";
+/// Of topic `raw`, in either mode.
+const PARTITIONS: u64 = 8;
 const STORED: Incoming = Incoming::PubAck(7, 0);
 
 #[test]
 fn embedded_clears_and_raises_anew() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    clears_and_raises_anew(Plan::embedded(folder.path()));
+    let files = bound(folder.path());
+    clears_and_raises_anew(files.plan(Plan::embedded(folder.path())));
 }
 
 #[cfg(feature = "services")]
@@ -28,7 +36,16 @@ fn embedded_clears_and_raises_anew() {
 fn distributed_clears_and_raises_anew() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let plan = Plan::distributed(folder.path(), "alarms").expect("the services are there");
-    clears_and_raises_anew(plan);
+    clears_and_raises_anew(bound(folder.path()).plan(plan));
+}
+
+/// The shipped configuration with one device behind another of them.
+fn bound(folder: &Path) -> Files {
+    let files = Files::copy(folder);
+    let columns = "product_key,device_name,area_code,gateway,secret";
+    let row = format!("gas-01,B-0001,310118001004,{BEHIND},demo-secret-B-0001");
+    files.add("devices/behind.csv", &format!("{columns}\n{row}\n"));
+    files
 }
 
 fn clears_and_raises_anew(plan: Plan) {
@@ -85,7 +102,9 @@ fn incident(desk: &Desk, what: &str, fits: impl Fn(&Incident) -> bool) {
 fn clear(hub: &Hub) {
     let told = hub.cli(&["alarm", "clear", DEVICE, "leak", "--reason", REASON]);
     let told = told.expect("the order is taken");
-    assert!(told.starts_with("ordered: raw/"), "{told}");
+    let partition = key_hash(BEHIND) % PARTITIONS;
+    assert_ne!(partition, key_hash(DEVICE) % PARTITIONS, "else nothing is shown");
+    assert!(told.starts_with(&format!("ordered: raw/{partition}/")), "{told}");
 }
 
 fn what_could_do_nothing_is_refused(hub: &Hub) {

@@ -146,6 +146,29 @@ fn one_mistake_in_a_product_is_one_finding_of_a_list() {
 }
 
 #[test]
+fn gateways_end_at_a_device_that_has_none() {
+    let list = |rows: &str| {
+        let text = format!("product_key,device_name,area_code,gateway\n{rows}");
+        load(&[("list.csv", &text)])
+    };
+    let row = |n: usize, gateway: &str| format!("gas-01,G-{n},310118001,{gateway}\n");
+    let chain = |long: usize| -> String {
+        (0..long).map(|n| row(n, &format!("gas-01/G-{}", n + 1))).chain([row(long, "")]).collect()
+    };
+    let registry = list(&chain(8)).0.unwrap();
+    for n in 0..9 {
+        assert_eq!(registry.place(&format!("gas-01/G-{n}")), "gas-01/G-8");
+    }
+    assert_eq!(registry.place("gas-01/G-9"), "gas-01/G-9", "a device that is in no list");
+    let found = |rows: &str| -> Vec<(&str, u32)> {
+        list(rows).1.iter().map(|problem| (problem.code, problem.line)).collect()
+    };
+    assert_eq!(found(&chain(9)), [("GATEWAY_LOOP", 2)], "one too many before the first");
+    let circle = row(1, "gas-01/G-2") + &row(2, "gas-01/G-1") + &row(3, "gas-01/G-3");
+    assert_eq!(found(&circle), [2, 3, 4].map(|line| ("GATEWAY_LOOP", line)));
+}
+
+#[test]
 fn a_list_says_where_a_device_is_in_its_life() {
     let list = |word: &str| {
         let text =

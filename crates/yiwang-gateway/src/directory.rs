@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use yiwang_core::ids;
 use yiwang_core::registry::{Registry, SecretHash};
 use yiwang_core::tenants::Tenants;
 use yiwang_core::thing::Product;
@@ -159,9 +160,19 @@ impl Directory {
         }
     }
 
-    /// Whether a live session of this device still stands on what it was admitted with.
-    pub(crate) fn still_admits(&self, device: &str, seal: Option<&Seal>) -> bool {
-        self.entry(device).is_some_and(|entry| entry.admitted && entry.seal.as_ref() == seal)
+    /// Whether a live session of this device still stands on what it was admitted with, and writes to where it belongs.
+    pub(crate) fn still_admits(&self, device: &str, seal: Option<&Seal>, place: u64) -> bool {
+        let same = |entry: Entry| entry.admitted && entry.seal.as_ref() == seal;
+        self.entry(device).is_some_and(same) && self.place(device) == place
+    }
+
+    /// Key hash by which the records of a device are placed in the raw log: that of its own key, or of the gateway device
+    /// that it speaks through.
+    pub(crate) fn place(&self, device: &str) -> u64 {
+        ids::key_hash(match &self.devices {
+            Devices::Registry(Registered { registry, .. }) => registry.place(device),
+            Devices::Listed(_) => device,
+        })
     }
 
     /// Key of the device that is this Sparkplug edge node, `{group}.{edge}`.
@@ -237,8 +248,10 @@ mod tests {
             assert_eq!(directory.admit(device, secret.as_bytes()), Err(Denied::Credentials));
         }
         assert_eq!(directory.admit("p/off", b"s1"), Err(Denied::NotAdmitted));
-        assert!(directory.still_admits("p/a", seal.as_ref()));
-        assert!(!directory.still_admits("p/off", seal.as_ref()));
+        let place = ids::key_hash;
+        assert!(directory.still_admits("p/a", seal.as_ref(), place("p/a")));
+        assert!(!directory.still_admits("p/a", seal.as_ref(), place("p/b")));
+        assert!(!directory.still_admits("p/off", seal.as_ref(), place("p/off")));
         assert_eq!(format!("{:?}", directory.pepper), "Pepper(…)");
     }
 }

@@ -151,7 +151,8 @@ impl Gateway {
             let what = format!("intake topic {topic}");
             let reader = reader.map_err(|source| Error::Log { what, source })?;
             let (source, intake) = (source(&topic), Arc::clone(&intake));
-            intakers.push(Intaker { topic, reader, intake, source });
+            let directory = Arc::clone(&deps.directory);
+            intakers.push(Intaker { topic, reader, intake, source, directory });
         }
         let sources = sources.into();
         Ok(Self {

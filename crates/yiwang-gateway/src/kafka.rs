@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::topic;
 use yiwang_log::{Action, BatchLimit, Committer, Event, Position, Reader, Records};
 
 use crate::admission::Share;
+use crate::directory::Directory;
 use crate::intake::Intake;
 use crate::pipeline::{Pipeline, Step};
 use crate::source::{Source, SourceState};
@@ -28,6 +30,7 @@ pub(crate) struct Intaker {
     pub(crate) reader: Reader,
     pub(crate) intake: Arc<Intake>,
     pub(crate) source: Arc<Source>,
+    pub(crate) directory: Arc<ArcSwap<Directory>>,
 }
 
 /// What is committed once a batch is safe.
@@ -95,6 +98,7 @@ impl Intaker {
     fn append(&self, records: &Records, pipeline: &mut Pipeline<Group>) {
         let received_at = self.intake.now();
         let mut batch = self.intake.writer.spare();
+        let directory = self.directory.load();
         let (mut count, mut bytes) = (0, 0);
         for read in records.iter() {
             let key = std::str::from_utf8(read.key).unwrap_or_default();
@@ -109,7 +113,7 @@ impl Intaker {
                 received_at,
                 payload: read.value,
             };
-            record::push(&mut batch, self.intake.raw, record::Key::of(device), &raw);
+            record::push(&mut batch, self.intake.raw, record::Key::of(device, &directory), &raw);
             count += 1;
             bytes += read.value.len() as u64;
         }

@@ -217,7 +217,8 @@ async fn connection(
         }
     };
     // The older session ends before the newer one is told that it stands.
-    let lease = shared.sessions.enter(admitted.identity.device(), admitted.seal.clone());
+    let lease =
+        shared.sessions.enter(admitted.identity.device(), admitted.seal.clone(), admitted.place);
     if lease.took_over {
         shared.stats.took_over();
     }
@@ -230,6 +231,7 @@ async fn connection(
         return;
     }
     let agreed = Agreed {
+        place: admitted.place,
         version,
         silence_max: shared.listen.silence_max(connect.keep_alive_s),
         packet_bytes_max: admitted.packet_bytes_max,

@@ -1,9 +1,10 @@
 //! Puts raw messages and ticks into a batch, in their stored form.
 
-use yiwang_core::ids;
 use yiwang_core::record::{Millis, Raw};
 use yiwang_log::{Batch, Route, TopicId};
 use yiwang_proto::wire;
+
+use crate::directory::Directory;
 
 /// Key of a message that claims no device; ticks are what has no key.
 const NO_DEVICE: &str = "?";
@@ -17,12 +18,12 @@ pub(crate) struct Key<'a> {
 
 impl<'a> Key<'a> {
     /// The key of a claimed device, which may be empty.
-    pub(crate) fn of(device: &'a str) -> Self {
+    pub(crate) fn of(device: &'a str, directory: &Directory) -> Self {
         let text = if device.is_empty() { NO_DEVICE } else { device };
-        Self { text, hash: ids::key_hash(text) }
+        Self { text, hash: directory.place(text) }
     }
 
-    /// The key of a device whose hash is known.
+    /// The key of a device whose place is known.
     pub(crate) fn hashed(device: &'a str, hash: u64) -> Self {
         Self { text: device, hash }
     }

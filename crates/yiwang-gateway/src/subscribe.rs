@@ -195,7 +195,7 @@ impl Subscriber {
                 received_at,
                 payload: &publish.payload,
             };
-            record::push(&mut batch, self.intake.raw, record::Key::of(device), &raw);
+            record::push(&mut batch, self.intake.raw, record::Key::of(device, &directory), &raw);
             bytes += publish.payload.len() as u64;
         }
         self.intake.ledger.update(Lane::Subscribe, |row| {

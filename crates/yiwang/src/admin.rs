@@ -184,8 +184,9 @@ impl AdminService for Service {
     ) -> Result<Response<v1::ClearAlarmResponse>, Status> {
         self.check(&request)?;
         let asked = request.into_inner();
-        alarm::check(&self.reload.bundle(), &asked)?;
-        Ok(Response::new(alarm::append(&self.log, &asked).await?))
+        let bundle = self.reload.bundle();
+        alarm::check(&bundle, &asked)?;
+        Ok(Response::new(alarm::append(&self.log, &bundle.registry, &asked).await?))
     }
 }
 

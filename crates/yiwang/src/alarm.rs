@@ -6,6 +6,7 @@
 use tonic::Status;
 use yiwang_core::ids::key_hash;
 use yiwang_core::record::Clear;
+use yiwang_core::registry::Registry;
 use yiwang_log::{Batch, Log, Route};
 use yiwang_proto::admin::v1;
 use yiwang_proto::wire;
@@ -41,12 +42,13 @@ pub fn check(bundle: &Bundle, asked: &v1::ClearAlarmRequest) -> Result<(), Statu
     Ok(())
 }
 
-/// Puts it on the log; where it lies, once it is durable.
+/// Puts it on the log among the records of its device; where it lies, once it is durable.
 ///
 /// # Errors
 /// The log takes nothing, or it is in doubt whether it has.
 pub async fn append(
     log: &Log,
+    registry: &Registry,
     asked: &v1::ClearAlarmRequest,
 ) -> Result<v1::ClearAlarmResponse, Status> {
     let v1::ClearAlarmRequest { device, rule, reason } = asked;
@@ -54,7 +56,7 @@ pub async fn append(
     let received_at = jiff::Timestamp::now().as_millisecond();
     let clear = Clear { device, rule, actor: ACTOR, reason: reason.trim(), received_at };
     let mut batch = Batch::new();
-    let route = Route::Key { hash: key_hash(device) };
+    let route = Route::Key { hash: key_hash(registry.place(device)) };
     let encode = |out: &mut Vec<u8>| wire::write_clear(&clear, out);
     batch.push_with(topic, route, device.as_bytes(), &[], encode);
     let in_doubt = |halt| Status::unavailable(format!("the log is in doubt: {halt}"));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::row::{COLUMNS, Context, Finding, REQUIRED, Reader, Row, Unknown};
-use super::{Device, DeviceNo, Extra, Registry};
+use super::{Device, DeviceNo, Extra, GATEWAYS_MAX, Registry};
 use crate::district::files::Findings;
 use crate::district::{AreaPath, District, FileSet, UnitId};
 use crate::ids::{Hasher, Id};
@@ -279,6 +279,24 @@ fn check_unique(rows: &mut Vec<Placed>, unloaded: &HashSet<String>, problems: &m
             );
         }
     }
+    let through: HashMap<&str, &str> =
+        rows.iter().filter_map(|placed| through(&placed.row)).collect();
+    for placed in rows.iter() {
+        let mut key = &*placed.row.key;
+        let ends = (0..=GATEWAYS_MAX).any(|_| through.get(key).map(|next| key = next).is_none());
+        if !ends {
+            let message = format!(
+                "`{}` speaks through more than {GATEWAYS_MAX} gateways, or in a circle",
+                placed.row.key
+            );
+            error(placed, "GATEWAY_LOOP", message, "end the chain at a device that has no gateway");
+        }
+    }
+}
+
+/// A device and its gateway device.
+fn through(row: &Row) -> Option<(&str, &str)> {
+    Some((&row.key, row.extra.as_ref()?.gateway.as_deref()?))
 }
 
 /// Hash of what decides about routing. Secrets are no part of it.

@@ -27,6 +27,9 @@ use crate::thing::Product;
 
 pub use secret::{Secret, SecretHash};
 
+/// Most gateway devices that a device speaks through, one behind the other.
+const GATEWAYS_MAX: usize = 8;
+
 /// Dense number of a device within one registry; another registry numbers anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceNo(pub u32);
@@ -189,6 +192,8 @@ pub struct Registry {
     index: HashTable<Entry>,
     /// Of the few devices that have an alias.
     aliases: HashTable<u32>,
+    /// Whether any device speaks through another.
+    has_gateways: bool,
     hasher: FixedState,
 }
 
@@ -235,8 +240,18 @@ impl Registry {
         for number in (0..devices.len() as u32).filter(|n| devices[*n as usize].alias().is_some()) {
             aliases.insert_unique(alias(&number), number, alias);
         }
-        let windows = Windows::default();
-        Self { epoch, district, products, devices, windows, secrets, index, aliases, hasher }
+        Self {
+            epoch,
+            district,
+            has_gateways: devices.iter().any(|device| device.gateway().is_some()),
+            products,
+            devices,
+            windows: Windows::default(),
+            secrets,
+            index,
+            aliases,
+            hasher,
+        }
     }
 
     /// The device with this alias.
@@ -296,6 +311,28 @@ impl Registry {
     #[must_use]
     pub fn at(&self, number: DeviceNo) -> Option<&Device> {
         self.devices.get(number.0 as usize)
+    }
+
+    /// By whose key the records of a device are placed in the log: its own, or that of the last of the gateway devices
+    /// that it speaks through. So all that is heard of a device, from itself or through others, is in one order.
+    #[must_use]
+    pub fn place<'a>(&'a self, device: &'a str) -> &'a str {
+        if !self.has_gateways {
+            return device;
+        }
+        self.device(device).map_or(device, |(_, device)| self.place_of(device))
+    }
+
+    /// The same of a device at hand.
+    #[must_use]
+    pub fn place_of<'a>(&'a self, device: &'a Device) -> &'a str {
+        let through = |device: &Device| Some(self.device(device.gateway()?)?.1);
+        let mut last = device;
+        for _ in 0..GATEWAYS_MAX {
+            let Some(next) = through(last) else { break };
+            last = next;
+        }
+        &last.key
     }
 
     /// The product with this key.

@@ -131,6 +131,8 @@ pub(crate) struct Will {
 /// A device that may connect.
 #[derive(Debug)]
 pub(crate) struct Admitted {
+    /// Key hash that places what it writes.
+    pub(crate) place: u64,
     pub(crate) identity: Identity,
     pub(crate) seal: Option<Seal>,
     pub(crate) packet_bytes_max: usize,
@@ -249,6 +251,7 @@ pub(crate) fn judge(
     let packet_bytes_max =
         entry.quota.map_or(listen.packet_bytes_max, |quota| quota.packet_bytes_max);
     Ok(Admitted {
+        place: directory.place(identity.device()),
         seal: entry.seal,
         packet_bytes_max,
         quota: entry.quota,

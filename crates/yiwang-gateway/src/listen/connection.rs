@@ -41,6 +41,8 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 pub(crate) struct Agreed {
     pub(crate) version: Version,
     pub(crate) identity: Identity,
+    /// Key hash that places what it writes.
+    pub(crate) place: u64,
     pub(crate) peer: String,
     pub(crate) packet_bytes_max: usize,
     /// Largest packet that the device takes.
@@ -137,7 +139,7 @@ impl Connection {
         let limited = shared.listen.messages_per_second_max > 0 && rate > 0.0;
         let bucket = limited.then(|| Bucket::new(rate, burst, now.into_std()));
         Self {
-            key_hash: yiwang_core::ids::key_hash(agreed.identity.device()),
+            key_hash: agreed.place,
             pipeline: Pipeline::new(shared.intake.door(agreed.share)),
             shared,
             stream,

@@ -75,6 +75,8 @@ impl Kick {
 struct Session {
     number: u64,
     seal: Option<Seal>,
+    /// Key hash that places what it writes.
+    place: u64,
     kick: Arc<Kick>,
 }
 
@@ -98,11 +100,11 @@ pub(crate) struct Lease {
 
 impl Sessions {
     /// Enters a connection and ends the device's older one.
-    pub(crate) fn enter(self: &Arc<Self>, device: &str, seal: Option<Seal>) -> Lease {
+    pub(crate) fn enter(self: &Arc<Self>, device: &str, seal: Option<Seal>, place: u64) -> Lease {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let kick = Arc::new(Kick::default());
         let device: Arc<str> = device.into();
-        let session = Session { number, seal, kick: Arc::clone(&kick) };
+        let session = Session { number, seal, place, kick: Arc::clone(&kick) };
         let older = match self.by_device.entry(Arc::clone(&device)) {
             Entry::Occupied(mut held) => Some(held.insert(session)),
             Entry::Vacant(free) => {
@@ -121,10 +123,10 @@ impl Sessions {
         Some(self.by_device.get(&*command.device)?.kick.post(command))
     }
 
-    /// Ends the sessions that a new directory no longer admits.
+    /// Ends the sessions that a new directory no longer admits, or whose records it places elsewhere.
     pub(crate) fn revoke(&self, directory: &Directory) {
         for session in &self.by_device {
-            if !directory.still_admits(session.key(), session.seal.as_ref()) {
+            if !directory.still_admits(session.key(), session.seal.as_ref(), session.place) {
                 session.kick.end(Closed::Revoked);
             }
         }

@@ -123,7 +123,7 @@ impl Hub {
                 let Event::Records(records) = event.unwrap() else { continue };
                 for record in records.iter() {
                     match wire::read_raw(record.key, record.value).unwrap() {
-                        RawRecord::Raw(raw) => stored.push(Stored::from(raw)),
+                        RawRecord::Raw(raw) => stored.push(Stored::of(records.partition, raw)),
                         RawRecord::Clear(clear) => panic!("no gateway writes {clear:?}"),
                         RawRecord::Tick { origin, received_at } => {
                             assert_eq!((origin, received_at), ("gw-test", NOW));
@@ -195,6 +195,7 @@ impl Hub {
 /// A message as it lies on the raw log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
+    pub partition: u16,
     pub device: String,
     pub lane: Lane,
     pub kind: BodyKind,
@@ -204,9 +205,10 @@ pub struct Stored {
     pub payload: Vec<u8>,
 }
 
-impl From<Raw<'_>> for Stored {
-    fn from(raw: Raw<'_>) -> Self {
+impl Stored {
+    fn of(partition: u16, raw: Raw<'_>) -> Self {
         Self {
+            partition,
             device: raw.device.to_owned(),
             lane: raw.lane,
             kind: raw.kind,

@@ -100,12 +100,9 @@ pub async fn trace(log: &Log, current: &Arc<Bundle>, id: Id) -> Result<Option<Tr
     let device = find::device_of(log, &topics, id).await?;
     let mut order: Vec<u16> = (0..log.partitions("raw")).collect();
     if let Some(device) = &device {
-        // A record of its own, else one of the gateway device that it speaks through.
-        let registry = current.shared().registry();
-        let through = registry.device(device).and_then(|(_, device)| device.gateway());
-        let of = |device: &str| log.partition_of("raw", key_hash(device));
-        let likely = [Some(of(device)), through.map(of)];
-        order.sort_by_key(|partition| !likely.contains(&Some(*partition)));
+        let place = current.shared().registry().place(device);
+        let likely = log.partition_of("raw", key_hash(place));
+        order.sort_by_key(|partition| *partition != likely);
     }
     for partition in order {
         let mut replay = Replay::open(log, current, partition).await?;
