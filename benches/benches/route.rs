@@ -7,7 +7,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use yiwang_benches::fixture;
 use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
-use yiwang_core::route::{Input, PartitionState, Quarantined, Reading, Shared, Sink, Workspace};
+use yiwang_core::route::{
+    Input, PartitionState, Quarantined, Reading, Shard, Shared, Sink, Workspace,
+};
 use yiwang_core::rules::{Context, DeviceRules, Mark, Sample};
 use yiwang_core::sample::Samples;
 use yiwang_proto::wire::{self, RawRecord};
@@ -142,7 +144,7 @@ fn route(c: &mut Criterion) {
     group.bench_function("nd-01, 250 B, new messages", |b| {
         let mut work = Workspace::default();
         b.iter_batched(
-            || PartitionState::new(&shared),
+            || PartitionState::new(&shared, Shard::WHOLE),
             |mut state| {
                 let mut sink = Count::default();
                 let inputs = (0..).zip(&records).map(|(seq, (key, value))| {

@@ -17,7 +17,7 @@ use yiwang_core::codec::{Message, Received, Scratch};
 use yiwang_core::ids::{self, Id};
 use yiwang_core::record::{BodyKind, Raw, Signal};
 use yiwang_core::registry::DeviceNo;
-use yiwang_core::route::{Input, PartitionState, Quarantined, Reading, Sink, Workspace};
+use yiwang_core::route::{Input, PartitionState, Quarantined, Reading, Shard, Sink, Workspace};
 use yiwang_core::rules::{Context, DeviceRules, Mark, Sample};
 use yiwang_core::sample::{Flags, Samples};
 use yiwang_hotpath::{DEVICES, Encoder, Fleet, PAYLOADS, Payload, Router};
@@ -170,7 +170,7 @@ fn by_values(group: &mut BenchmarkGroup<'_, WallTime>, fleet: &Fleet, raws: &[Ra
 }
 
 fn step(group: &mut BenchmarkGroup<'_, WallTime>, fleet: &Fleet, payload: &Payload) {
-    let fresh = || (PartitionState::new(&fleet.shared), Workspace::default());
+    let fresh = || (PartitionState::new(&fleet.shared, Shard::WHOLE), Workspace::default());
     whole(group, fleet, "route", fresh, |(state, work), numbers| {
         let records = numbers.filter_map(|number| Some((number as u64, fleet.input(number)?)));
         state.route_batch(&fleet.shared, (0, 0), records, work, &mut Nowhere);

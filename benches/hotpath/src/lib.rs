@@ -12,7 +12,7 @@ use std::sync::Arc;
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
-    Input, PartitionState, Quarantined, Reading, RouteCounters, Shared, Sink, Workspace,
+    Input, PartitionState, Quarantined, Reading, RouteCounters, Shard, Shared, Sink, Workspace,
 };
 use yiwang_core::thing::Product;
 use yiwang_proto::readings::{Names, version};
@@ -159,7 +159,7 @@ impl Router {
     #[must_use]
     pub fn new(fleet: &Fleet) -> Self {
         let (work, encoder) = (Workspace::default(), Encoder::new(&fleet.shared));
-        Self { state: PartitionState::new(&fleet.shared), work, encoder }
+        Self { state: PartitionState::new(&fleet.shared, Shard::WHOLE), work, encoder }
     }
 
     /// Routes these records in batches.

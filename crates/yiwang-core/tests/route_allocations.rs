@@ -14,7 +14,7 @@ use yiwang_core::district::District;
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
-    Fate, Input, PartitionState, Place, Quarantined, Reading, Shared, Sink, Workspace,
+    Fate, Input, PartitionState, Place, Quarantined, Reading, Shard, Shared, Sink, Workspace,
 };
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ fn nothing_is_allocated_per_record() {
             (0..DEVICES).map(body).collect()
         })
         .collect();
-    let mut state = PartitionState::new(&shared);
+    let mut state = PartitionState::new(&shared, Shard::WHOLE);
     let (mut work, mut count) = (Workspace::default(), Count::default());
     let (mut seq, mut before) = (0, 0);
     let mut started = Instant::now();

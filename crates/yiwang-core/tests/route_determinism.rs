@@ -10,6 +10,7 @@
 mod shipped;
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use shipped::folder;
@@ -17,7 +18,7 @@ use yiwang_core::district::District;
 use yiwang_core::record::{BodyKind, Clear, Lane, Millis, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
-    Input, PartitionState, Place, Quarantined, Reading, Shared, Sink, Workspace,
+    Input, PartitionState, Place, Quarantined, Reading, Shard, Shared, Sink, Workspace,
 };
 
 /// Records unless `YIWANG_EVENTS` says another number.
@@ -106,12 +107,20 @@ fn worked_on(from: &str, to: &str) -> Arc<District> {
     Arc::new(district.unwrap_or_else(|| panic!("{problems:?}")))
 }
 
-fn shared(district: &Arc<District>, edit: impl Fn(String) -> String) -> Shared {
+/// `unheard` are listed besides, and never say a word: more than become due at once.
+fn shared(
+    district: &Arc<District>,
+    unheard: Range<u64>,
+    edit: impl Fn(String) -> String,
+) -> Shared {
     let mut csv = "product_key,device_name,area_code\n".to_owned();
     for device in 0..DEVICES {
         let key = key(device);
         let (product, name) = key.split_once('/').unwrap();
         writeln!(csv, "{product},{name},310118001001").unwrap();
+    }
+    for device in unheard {
+        writeln!(csv, "all-01,U-{device:04},310118001001").unwrap();
     }
     let mut files = folder("products");
     files.insert("all-01.thing.yaml".to_owned(), edit(EVERYTHING.to_owned()));
@@ -246,7 +255,7 @@ struct Router {
 
 impl Router {
     fn new(shared: &Shared) -> Self {
-        let state = PartitionState::new(shared);
+        let state = PartitionState::new(shared, Shard::WHOLE);
         Self { state, work: Workspace::default(), out: Bytes::default() }
     }
 
@@ -299,7 +308,8 @@ impl Journal {
     /// A router that starts from the snapshot and replays; every output is compared.
     fn replay(&self, shared: &Shared) -> Router {
         let mut again = Router::new(shared);
-        again.state = PartitionState::restore(&self.snapshot, shared, &mut again.out).unwrap();
+        again.state =
+            PartitionState::restore(&self.snapshot, shared, Shard::WHOLE, &mut again.out).unwrap();
         assert!(again.out.bytes.is_empty(), "a restart says nothing by itself");
         for (seq, event, outputs) in &self.after {
             assert_eq!(again.route(shared, *seq, event), outputs, "record {seq}, replayed");
@@ -312,13 +322,14 @@ impl Journal {
 fn a_million_records_with_crashes_give_the_same_bytes() {
     let events: u64 = std::env::var("YIWANG_EVENTS").map_or(EVENTS, |text| text.parse().unwrap());
     let (before, after) = (worked_on("05", "25"), worked_on("15", "28"));
-    // Another text of two rules, one rule fewer, another window, other times of maintenance: and back again at the next swap.
+    // Another text of two rules, one rule fewer, another window, other times of maintenance,
+    // other devices that nobody hears: and back again at the next swap.
     let edit = |text: String| {
         text.replace("hold: {for: 1m}", "hold: {for: 90s}")
             .replace("id: quiet", "id: quiet2")
             .replace("avg(a, 6m)", "avg(a, 8m)")
     };
-    let configurations = [shared(&before, |text| text), shared(&after, edit)];
+    let configurations = [shared(&before, 0..1_300, |text| text), shared(&after, 700..1_900, edit)];
     let mut generator =
         Generator { random: Random(SEED), now: START, seq: vec![0; DEVICES as usize] };
     let mut faults = Random(SEED + 1);

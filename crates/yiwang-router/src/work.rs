@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::ids::Id;
 use yiwang_core::ledger::Counters;
-use yiwang_core::route::{PartitionState, Workspace};
+use yiwang_core::route::{PartitionState, Shard, Workspace};
 use yiwang_log::{Action, Log, Position, RecordRef, Records, Writer};
 
 use crate::careful::{Beginning, Care, Part, Trial, no_trying};
@@ -362,9 +362,10 @@ impl Worker {
         let bundle = config.and_then(|config| self.known.get(&config)).unwrap_or(&current).clone();
         self.outputs.of(number);
         self.outputs.under(&bundle);
+        let shard = Shard { number, of: self.log.partitions("raw") };
         let state = match &known.generation {
-            None => PartitionState::new(bundle.shared()),
-            Some(g) => PartitionState::restore(&g.bytes, bundle.shared(), &mut self.outputs)
+            None => PartitionState::new(bundle.shared(), shard),
+            Some(g) => PartitionState::restore(&g.bytes, bundle.shared(), shard, &mut self.outputs)
                 .map_err(|source| Error::Snapshot { partition: number, source })?,
         };
         let target = retry(&self.drain, || self.log.head("raw", number)).await?;

@@ -19,7 +19,7 @@ use yiwang_proto::signal_from_bytes;
 use yiwang_router::trace::{RuleTrace, trace};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
-use support::{PARTITIONS, START, folder, push_raw, push_ticks, records};
+use support::{PARTITIONS, START, folder, push_placed, push_ticks, records};
 
 const TOPICS: [&str; 6] =
     ["readings", "signals", "quarantine", "water-bureau", "fire-brigade", "lobby"];
@@ -61,6 +61,11 @@ fn config() -> Config {
 
 fn open(seed: u64) -> Log {
     support::open(seed, 0.0, &BUNDLE)
+}
+
+/// What a device says: none speaks through another.
+fn push_raw(log: &Log, batch: &mut Batch, device: &str, received_at: i64, body: &str) {
+    push_placed(log, batch, (device, device), received_at, body);
 }
 
 /// A minute of traffic and its ticks; gives the number of raw records.

@@ -14,13 +14,15 @@ use yiwang_core::ledger::{Counters, Stage};
 use yiwang_core::record::{
     Absence, Absent, AlarmSeverity, Group, Limits, Passed, Signal, SignalKind,
 };
+use yiwang_core::route::Fate;
 use yiwang_log::{Batch, Log, MemoryConfig, Route, TopicSpec, standard_topics};
 use yiwang_proto::{
     Lifecycle, absence_to_bytes, lifecycle_from_bytes, signal_from_bytes, time_to_bytes,
 };
+use yiwang_router::trace::trace;
 use yiwang_router::{Bundle, Config, Handle, Router};
 
-use support::{PARTITIONS, START, folder, push_raw, push_ticks, records};
+use support::{PARTITIONS, START, folder, push_placed, push_ticks, records};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -132,7 +134,8 @@ async fn append_minute(log: &Log, minute: i64, devices: impl Iterator<Item = usi
     for device in devices {
         let device = format!("wl-radar-01/R-{device:04}");
         let body = format!(r#"{{"boot":1,"seq":{minute},"ts":{from},"params":{{"level":1.0}}}}"#);
-        push_raw(log, &mut batch, &device, from, &body);
+        let place = BUNDLE.shared().registry().place(&device);
+        push_placed(log, &mut batch, (&device, place), from, &body);
     }
     for second in 1..60 {
         push_ticks(log, &mut batch, from + second * SECOND);
@@ -201,6 +204,36 @@ async fn a_silent_town_is_one_alarm_whatever_crashes() {
         }
     }
     assert!(repeats > 0, "crashes had rows said twice");
+}
+
+/// Thirty of the town were never switched on, nor one behind the gateway device, which shares a partition with it.
+#[tokio::test(start_paused = true)]
+async fn who_was_never_heard_is_of_an_outage_too_whatever_crashes() {
+    let mut expected = None;
+    for seed in 0..4 {
+        let (mut log, mut random) = (open(seed, 0.02), seed * 7_919 + 13);
+        for minute in 0..40 {
+            append_minute(&log, minute, (0..10).chain(40..44)).await;
+            if seed > 0 {
+                log = live_and_crash(log, &mut random).await;
+            }
+        }
+        let ledger = run_until_drained(&log).await;
+        let row = |name| ledger.row(Stage::Router, name);
+        assert_eq!(["absences_singly", "absences_folded", "outages"].map(row), [1, 30, 1]);
+        let told = told(&log).await;
+        let single = &told["device/wl-radar-01/R-0044"][0];
+        assert_eq!((told.len(), single.kind), (2, SignalKind::Raise));
+        assert_eq!(single.time, START + 30 * MINUTE);
+        assert_eq!(told[OUTAGE].iter().map(|signal| signal.members.len()).sum::<usize>(), 30);
+        let id = Id::parse(&single.event_id).unwrap();
+        let traced = trace(&log, &BUNDLE, id).await.unwrap().expect("it lies on the log");
+        assert!(traced.exact && traced.fate == Fate::Tick, "{:?}", traced.fate);
+        match &expected {
+            None => expected = Some(told),
+            Some(expected) => assert!(told == *expected, "seed {seed}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

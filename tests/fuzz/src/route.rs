@@ -7,7 +7,7 @@ use yiwang_core::ledger::Stage;
 use yiwang_core::record::{BodyKind, Lane, Raw, Signal};
 use yiwang_core::registry::Registry;
 use yiwang_core::route::{
-    Input, PartitionState, Place, Quarantined, Reading, Shared, Sink, Workspace,
+    Input, PartitionState, Place, Quarantined, Reading, Shard, Shared, Sink, Workspace,
 };
 
 use crate::Check;
@@ -104,7 +104,7 @@ impl Router {
 
     /// Routes messages of one device through a new state, and checks the ledger and the snapshot.
     fn run<'a>(&mut self, messages: impl Iterator<Item = Raw<'a>>) {
-        let mut state = PartitionState::new(&self.shared);
+        let mut state = PartitionState::new(&self.shared, Shard::WHOLE);
         let mut rows = Rows::default();
         for (seq, raw) in (0..).zip(messages) {
             let place = Place { epoch: 1, partition: 0, seq };
@@ -116,7 +116,7 @@ impl Router {
             + ledger.row(Stage::Router, "item_quarantined");
         assert_eq!(rows.quarantined, expected, "a row for each");
         let bytes = state.encode(&self.shared);
-        let again = PartitionState::restore(&bytes, &self.shared, &mut rows);
+        let again = PartitionState::restore(&bytes, &self.shared, Shard::WHOLE, &mut rows);
         let again = again.expect("what was written is read");
         assert_eq!(again.encode(&self.shared), bytes);
     }
@@ -166,10 +166,12 @@ pub(crate) fn snapshot() -> Check {
     let shared = shared();
     Box::new(move |bytes| {
         let mut rows = Rows::default();
-        let Ok(state) = PartitionState::restore(bytes, &shared, &mut rows) else { return };
+        let Ok(state) = PartitionState::restore(bytes, &shared, Shard::WHOLE, &mut rows) else {
+            return;
+        };
         // What was believed is a state like any other: written, read and written again it is the same.
         let bytes = state.encode(&shared);
-        let again = PartitionState::restore(&bytes, &shared, &mut rows);
+        let again = PartitionState::restore(&bytes, &shared, Shard::WHOLE, &mut rows);
         assert_eq!(again.expect("what was written is read").encode(&shared), bytes);
     })
 }

@@ -91,24 +91,28 @@ fn a_silence_that_goes_on_is_told_again() {
     router.ticks("12:00:00", "12:00:01");
     router.property("12:00:02", DEVICE, &level(1, "12:00", 1.0));
     router.ticks("12:00:03", "12:40:00");
-    let raise = router.lines.signals();
+    let raise = router.lines.signals_of(DEVICE);
     assert!(raise.len() == 1 && raise[0].starts_with("raise 12:30:00"), "{raise:?}");
     let id = |line: &str| line.rsplit_once(' ').unwrap().1.to_owned();
     assert_eq!(router.input(&clear(DEVICE, "silent")), Fate::Clear);
-    let said = router.lines.signals();
+    let said = router.lines.signals_of(DEVICE);
     assert!(said.len() == 1 && said[0].starts_with("clear 12:39:48 OPERATOR"), "{said:?}");
     router.restart();
     router.ticks("12:40:01", "13:10:09");
-    assert_eq!(router.lines.signals(), Vec::<String>::new(), "counted anew from the clear");
+    assert_eq!(
+        router.lines.signals_of(DEVICE),
+        Vec::<String>::new(),
+        "counted anew from the clear"
+    );
     router.restart();
     router.tick("13:10:10");
-    let again = router.lines.signals();
+    let again = router.lines.signals_of(DEVICE);
     assert!(again.len() == 1 && again[0].starts_with("raise 13:09:48"), "{again:?}");
     assert_ne!(id(&again[0]), id(&raise[0]), "another alarm, so another id");
     // Heard again, and silent again: as if nobody had ever cleared anything.
     router.ticks("13:10:11", "13:20:01");
     router.property("13:20:02", DEVICE, &level(2, "13:20", 1.0));
     router.ticks("13:20:03", "13:50:10");
-    let said = router.lines.signals();
+    let said = router.lines.signals_of(DEVICE);
     assert!(said.len() == 2 && said[1].starts_with("raise 13:50:00"), "{said:?}");
 }

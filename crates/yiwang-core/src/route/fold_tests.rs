@@ -66,7 +66,7 @@ struct Hub {
 
 impl Hub {
     fn new(shared: &Arc<Shared>) -> Self {
-        let (state, work) = (PartitionState::new(shared), Workspace::default());
+        let (state, work) = (PartitionState::new(shared, Shard::WHOLE), Workspace::default());
         Self { shared: shared.clone(), state, work, ways: Ways::default(), seq: 0 }
     }
 

@@ -189,7 +189,8 @@ fn a_snapshot_of_version_1_goes_on() {
     let digits: Vec<u32> = OLD.chars().filter_map(|digit| digit.to_digit(16)).collect();
     let bytes: Vec<u8> = digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
     let mut router = Router::new(shared());
-    router.state = PartitionState::restore(&bytes, &router.shared, &mut router.lines).unwrap();
+    router.state =
+        PartitionState::restore(&bytes, &router.shared, Shard::WHOLE, &mut router.lines).unwrap();
     assert_eq!(router.state.clock(), Some(at("08:00:03")));
     assert_eq!(router.phase("smoke-01/S-0007", "smoke"), Phase::Firing);
     assert_eq!(router.phase("manhole-01/M-0001", "tilt"), Phase::Firing);

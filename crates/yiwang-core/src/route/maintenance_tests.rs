@@ -53,21 +53,31 @@ fn what_stands_at_the_end_is_raised_exactly_then() {
     let mut router = Router::new(worked);
     stand(&mut router, DEVICE, "08:25");
     assert_eq!(router.phase(DEVICE, "high-level"), Phase::Firing, "states run");
-    assert_eq!(router.lines.signals(), Vec::<String>::new());
+    assert_eq!(router.lines.signals_of(DEVICE), Vec::<String>::new());
     router.restart();
     let swapped = router.shared.clone();
     router.swap(&swapped);
     stand(&mut router, DEVICE, "08:32:11");
-    assert_eq!(router.lines.signals(), Vec::<String>::new(), "its clock is 2 s and a grace behind");
+    assert_eq!(
+        router.lines.signals_of(DEVICE),
+        Vec::<String>::new(),
+        "its clock is 2 s and a grace behind"
+    );
     router.restart();
     router.tick("08:32:12");
-    let line = router.lines.0.iter().find(|line| line.starts_with("signal")).unwrap().clone();
+    let line = router
+        .lines
+        .0
+        .iter()
+        .find(|line| line.starts_with("signal") && line.contains(DEVICE))
+        .unwrap()
+        .clone();
     let times = format!("time: {}, since: {}", at("08:32"), at("08:00"));
     assert!(line.contains("kind: Raise") && line.contains(&times), "{line}");
     router.lines.0.clear();
     router.restart();
     stand(&mut router, DEVICE, "08:45");
-    assert_eq!(router.lines.signals(), Vec::<String>::new(), "once");
+    assert_eq!(router.lines.signals_of(DEVICE), Vec::<String>::new(), "once");
 }
 
 #[test]
@@ -96,34 +106,34 @@ fn a_configuration_moves_a_window_in_force() {
     let held = || {
         let mut router = Router::new(long.clone());
         stand(&mut router, DEVICE, "08:20");
-        assert_eq!(router.lines.signals(), Vec::<String>::new());
+        assert_eq!(router.lines.signals_of(DEVICE), Vec::<String>::new());
         router
     };
     // Removed, or begun only now: raised with the configuration, if nothing holds it any more.
     let mut router = held();
     router.swap(&windows(&[]));
-    let said = router.lines.signals();
+    let said = router.lines.signals_of(DEVICE);
     assert!(said.len() == 1 && said[0].starts_with("raise 08:19:58"), "{said:?}");
     let mut router = held();
     router.swap(&windows(&[("08:15", "08:40")]));
     router.restart();
-    assert_eq!(router.lines.signals(), Vec::<String>::new());
+    assert_eq!(router.lines.signals_of(DEVICE), Vec::<String>::new());
     stand(&mut router, DEVICE, "08:40:12");
-    let said = router.lines.signals();
+    let said = router.lines.signals_of(DEVICE);
     assert!(said.len() == 1 && said[0].starts_with("raise 08:40:00"), "{said:?}");
     // Cut short: as of the end that it has now.
     let mut router = held();
     router.swap(&windows(&[("08:05", "08:17")]));
     router.tick("08:20:01");
-    let said = router.lines.signals();
+    let said = router.lines.signals_of(DEVICE);
     assert!(said.len() == 1 && said[0].starts_with("raise 08:17:00"), "{said:?}");
     // Added: what was told is told.
     let mut router = Router::new(windows(&[]));
     stand(&mut router, DEVICE, "08:12");
-    assert_eq!(router.lines.signals().len(), 1);
+    assert_eq!(router.lines.signals_of(DEVICE).len(), 1);
     router.swap(&long);
     stand(&mut router, DEVICE, "08:30");
-    assert_eq!(router.lines.signals(), Vec::<String>::new());
+    assert_eq!(router.lines.signals_of(DEVICE), Vec::<String>::new());
 }
 
 #[test]

@@ -18,6 +18,9 @@ mod fold;
 mod fold_tests;
 #[cfg(test)]
 mod history_tests;
+mod listed;
+#[cfg(test)]
+mod listed_tests;
 #[cfg(test)]
 mod maintenance_tests;
 mod pack;
@@ -33,6 +36,7 @@ pub mod window;
 
 pub use counters::RouteCounters;
 pub use fold::Turn;
+pub use listed::Shard;
 pub use shared::Shared;
 pub use state::{PartitionState, Workspace};
 

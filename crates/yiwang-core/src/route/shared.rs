@@ -97,7 +97,8 @@ impl Shared {
         let checks = self.checks.get(index)?;
         let windows = self.registry.windows.times(device.windows);
         let folds = self.folds.as_ref();
-        Some(Routed { no, device, product, rules, checks, folds, windows })
+        let registry = &*self.registry;
+        Some(Routed { no, registry, device, product, rules, checks, folds, windows })
     }
 }
 
@@ -105,6 +106,7 @@ impl Shared {
 #[derive(Clone, Copy)]
 pub(super) struct Routed<'a> {
     pub no: DeviceNo,
+    pub registry: &'a Registry,
     pub device: &'a Device,
     pub product: &'a Product,
     pub rules: &'a RuleSet,

@@ -3,9 +3,13 @@
 //! Devices are named by key and rules by id, so the bytes outlive the numbers of one registry. The bytes of equal
 //! states are equal. Version and lengths are checked; damaged bytes are refused, never half used.
 
+use std::collections::HashMap;
+
 use super::bytes::{Damaged, Reader, Writer};
+use super::change::Latest;
+use super::listed::{Listed, Shard};
 use super::shared::Shared;
-use super::state::{DeviceState, PartitionState};
+use super::state::{DeviceState, PartitionState, is_heard};
 use super::step::{Cause, emit, frame};
 use super::window::Window;
 use super::{RouteCounters, Sink, change, fold};
@@ -14,10 +18,13 @@ use crate::ids::Id;
 use crate::record::{Millis, Signal, SignalKind};
 use crate::rules::{self, DeviceRules, Legend, Removed};
 
-/// Version of the bytes; a reader knows this one and those before it. Before 3 no raise waits for a window.
-const VERSION: u8 = 4;
+/// Version of the bytes; a reader knows this one and those before it. Before 3 no raise waits for a window, before 4 edges
+/// have no signals.
+const VERSION: u8 = 5;
 /// Snapshots before this version know no changes of values and no sessions.
 const FIRST_WITH_CHANGES: u8 = 2;
+/// Snapshots before this version know nobody who was never heard: each is waited for from then on.
+const FIRST_WITH_LISTED: u8 = 5;
 
 impl PartitionState {
     /// The state as bytes.
@@ -54,23 +61,30 @@ impl PartitionState {
                 session.encode(&mut to);
             }
         }
+        let is_heard = |no| is_heard(&self.places, &self.devices, no);
+        self.listed.encode(shared.registry(), is_heard, &mut to);
         to.bytes
     }
 
     /// The state of some bytes under a configuration, be it the one they were written with or a newer one. Alarms
-    /// whose rule or device is gone end: their clears go to `sink`.
+    /// whose rule or device is gone, or whose device speaks in another partition, end: their clears go to `sink`.
     ///
     /// # Errors
     /// Damaged bytes, or those of a newer version.
-    pub fn restore(bytes: &[u8], shared: &Shared, sink: &mut dyn Sink) -> Result<Self, Damaged> {
-        Self::restore_from(bytes, None, shared, sink)
+    pub fn restore(
+        bytes: &[u8],
+        shared: &Shared,
+        shard: Shard,
+        sink: &mut dyn Sink,
+    ) -> Result<Self, Damaged> {
+        Self::restore_from(bytes, None, (shared, shard), sink)
     }
 
     /// `old` is the configuration that the bytes were written with, where it is at hand and another one.
     fn restore_from(
         bytes: &[u8],
         old: Option<&Shared>,
-        shared: &Shared,
+        (shared, shard): (&Shared, Shard),
         sink: &mut dyn Sink,
     ) -> Result<Self, Damaged> {
         let mut from = Reader::new(bytes);
@@ -78,7 +92,7 @@ impl PartitionState {
         if !(1..=VERSION).contains(&version) {
             return Err(Damaged("unknown version"));
         }
-        let mut state = Self::new(shared);
+        let mut state = Self::empty(shared, shard);
         state.clock = from.int()?;
         state.last_tick = from.int()?;
         state.listening_since = from.int()?;
@@ -88,20 +102,13 @@ impl PartitionState {
         let same: Vec<bool> = legends.iter().map(|meaning| meaning.is_still_so(shared)).collect();
         let mut emitted = Vec::new();
         for _ in 0..from.count()? {
-            let key = from.text()?;
-            let product: usize = from.small()?;
-            let window = Window::decode(&mut from)?;
-            let mut rules = DeviceRules::decode(&mut from, version)?;
-            let more = version >= FIRST_WITH_CHANGES;
-            let latest = if more { change::decode(&mut from)? } else { Vec::new() };
-            let session = match more && from.bool()? {
-                true => Some(Box::new(Session::decode(&mut from)?)),
-                false => None,
-            };
+            let Stored { key, product, window, mut rules, latest, session } =
+                Stored::decode(&mut from, version)?;
             let meaning = legends.get(product).ok_or(Damaged("unknown product"))?;
             let clock = state.clock;
-            let Some(routed) = shared.registry().device(key).and_then(|(no, _)| shared.device(no))
-            else {
+            let registry = shared.registry();
+            let here = registry.device(key).filter(|(_, device)| shard.has(registry, device));
+            let Some(routed) = here.and_then(|(no, _)| shared.device(no)) else {
                 for removed in rules.abandon(&meaning.rules) {
                     let group = old.unwrap_or(shared).group(key, &removed.rule);
                     let signal = clear(key, &removed, clock);
@@ -136,10 +143,13 @@ impl PartitionState {
             if let Some(device) = state.devices.get_mut(at) {
                 let latest = routed.checks.translate(&meaning.checks, &latest);
                 let (no, wake) = (routed.no, Millis::MAX);
-                *device = DeviceState { no, window, rules, latest, session, wake };
+                *device = DeviceState { no, own: true, window, rules, latest, session, wake };
             }
             state.wake(at, &cx);
         }
+        let knows = version >= FIRST_WITH_LISTED;
+        let since = if knows { Listed::decode(&mut from)? } else { HashMap::new() };
+        state.wait_for_unheard(shared, &since);
         if from.is_empty() { Ok(state) } else { Err(Damaged("bytes left over")) }
     }
 
@@ -148,8 +158,33 @@ impl PartitionState {
     /// # Errors
     /// Never, unless the codec of snapshots is wrong.
     pub fn swap(&mut self, old: &Shared, new: &Shared, sink: &mut dyn Sink) -> Result<(), Damaged> {
-        *self = Self::restore_from(&self.encode(old), Some(old), new, sink)?;
+        *self = Self::restore_from(&self.encode(old), Some(old), (new, self.listed.shard), sink)?;
         Ok(())
+    }
+}
+
+/// What was remembered of one device.
+struct Stored<'a> {
+    key: &'a str,
+    /// Number of what the other numbers mean.
+    product: usize,
+    window: Window,
+    rules: DeviceRules,
+    latest: Vec<Latest>,
+    session: Option<Box<Session>>,
+}
+
+impl<'a> Stored<'a> {
+    fn decode(from: &mut Reader<'a>, version: u8) -> Result<Self, Damaged> {
+        let (key, product) = (from.text()?, from.small()?);
+        let (window, rules) = (Window::decode(from)?, DeviceRules::decode(from, version)?);
+        let more = version >= FIRST_WITH_CHANGES;
+        let latest = if more { change::decode(from)? } else { Vec::new() };
+        let session = match more && from.bool()? {
+            true => Some(Box::new(Session::decode(from)?)),
+            false => None,
+        };
+        Ok(Self { key, product, window, rules, latest, session })
     }
 }
 

@@ -144,7 +144,11 @@ fn devices_of_a_node_are_bound_to_it() {
 fn a_snapshot_of_a_later_version_is_refused() {
     let mut router = router();
     let mut bytes = router.state.encode(&router.shared);
-    assert!(PartitionState::restore(&bytes, &router.shared, &mut router.lines).is_ok());
+    assert!(
+        PartitionState::restore(&bytes, &router.shared, Shard::WHOLE, &mut router.lines).is_ok()
+    );
     bytes[0] += 1;
-    assert!(PartitionState::restore(&bytes, &router.shared, &mut router.lines).is_err());
+    assert!(
+        PartitionState::restore(&bytes, &router.shared, Shard::WHOLE, &mut router.lines).is_err()
+    );
 }

@@ -3,11 +3,12 @@
 //! Devices are found by their dense number; snapshots name them by key, so that a swap of the registry keeps them.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::RouteCounters;
 use super::change::Latest;
 use super::fold::{self, Turn};
+use super::listed::{Listed, Shard};
 use super::shared::{Routed, Shared};
 use super::window::Window;
 use crate::codec::Scratch;
@@ -62,6 +63,8 @@ impl Workspace {
 #[derive(Debug)]
 pub(super) struct DeviceState {
     pub no: DeviceNo,
+    /// Whether its records lie in this partition: else another one knows whether it is silent.
+    pub own: bool,
     pub window: Window,
     pub rules: DeviceRules,
     /// By check of the product.
@@ -70,6 +73,19 @@ pub(super) struct DeviceState {
     pub session: Option<Box<Session>>,
     /// When it stands in the wake list; `Millis::MAX` = not at all.
     pub wake: Millis,
+}
+
+impl DeviceState {
+    /// Since when its partition would have heard it: never, if its records lie in another.
+    pub fn listened(&self, since: Millis) -> Millis {
+        if self.own { since } else { Millis::MAX }
+    }
+}
+
+/// Whether a device was heard, or found never to have been.
+pub(super) fn is_heard(places: &[u32], devices: &[DeviceState], no: DeviceNo) -> bool {
+    let place = places.get(no.0 as usize).map(|place| *place as usize);
+    place.and_then(|place| devices.get(place)).is_some_and(|device| device.rules.is_awaited())
 }
 
 /// The state of one partition under one configuration.
@@ -83,6 +99,8 @@ pub struct PartitionState {
     /// Until then only samples move timers.
     pub(super) quiet_until: Millis,
     pub(super) counters: RouteCounters,
+    /// Who is waited for and was not heard.
+    pub(super) listed: Listed,
     /// By device number: index into `devices`, or `u32::MAX`.
     pub(super) places: Vec<u32>,
     pub(super) devices: Vec<DeviceState>,
@@ -93,13 +111,21 @@ pub struct PartitionState {
 impl PartitionState {
     /// A partition that has seen nothing.
     #[must_use]
-    pub fn new(shared: &Shared) -> Self {
+    pub fn new(shared: &Shared, shard: Shard) -> Self {
+        let mut state = Self::empty(shared, shard);
+        state.wait_for_unheard(shared, &HashMap::new());
+        state
+    }
+
+    /// The same before anybody is waited for.
+    pub(super) fn empty(shared: &Shared, shard: Shard) -> Self {
         Self {
             clock: Millis::MIN,
             last_tick: Millis::MIN,
             listening_since: Millis::MIN,
             quiet_until: Millis::MIN,
             counters: RouteCounters::default(),
+            listed: Listed::none(shard),
             places: vec![u32::MAX; shared.registry().devices.len()],
             devices: Vec::new(),
             wakes: BinaryHeap::new(),
@@ -166,6 +192,7 @@ impl PartitionState {
         if first {
             // Nothing was missed: there was nothing before.
             (self.listening_since, self.last_tick) = (self.clock, self.clock);
+            self.listed.begin(self.clock);
         } else if self.clock.saturating_sub(self.last_tick) > DOWN_MS {
             self.listening_since = self.clock;
             self.quiet_until = self.clock.saturating_add(SETTLE_MS);
@@ -207,6 +234,7 @@ impl PartitionState {
             *place = self.devices.len() as u32;
             self.devices.push(DeviceState {
                 no: routed.no,
+                own: self.listed.shard.has(routed.registry, routed.device),
                 window: Window::default(),
                 rules: DeviceRules::new(routed.rules),
                 latest: routed.checks.nothing(),
@@ -217,12 +245,17 @@ impl PartitionState {
         *place as usize
     }
 
+    /// Whoever a configuration names and nobody has heard is waited for; some were before, since then.
+    pub(super) fn wait_for_unheard(&mut self, shared: &Shared, since: &HashMap<&str, Millis>) {
+        let is_heard = |no| is_heard(&self.places, &self.devices, no);
+        self.listed = Listed::of(self.listed.shard, shared, is_heard, since, self.clock);
+    }
+
     /// Puts a device on the wake list if it is due before it would be looked at.
     pub(super) fn wake(&mut self, at: usize, cx: &Context<'_>) {
-        let listening_since = self.listening_since;
         let Some(device) = self.devices.get_mut(at) else { return };
         // With absences: one that a sample just ended begins anew, perhaps long before what the device waits for.
-        let due = device.rules.due(cx, listening_since);
+        let due = device.rules.due(cx, device.listened(self.listening_since));
         if let Some(due) = due.filter(|due| *due < device.wake) {
             device.wake = due;
             self.wakes.push(Reverse((due, at as u32)));

@@ -63,8 +63,14 @@ impl Sink for Lines {
 impl Lines {
     /// Kind, time of day, cause and id of the signals since the last call.
     pub(super) fn signals(&mut self) -> Vec<String> {
+        self.signals_of("")
+    }
+
+    /// The same of one device, whatever others say.
+    pub(super) fn signals_of(&mut self, device: &str) -> Vec<String> {
         let mut said = Vec::new();
-        for line in self.0.drain(..).filter(|line| line.starts_with("signal")) {
+        let is_of = |line: &String| line.starts_with("signal") && line.contains(device);
+        for line in self.0.drain(..).filter(is_of) {
             let field = |name: &str| {
                 let from = line.find(&format!("{name}: ")).unwrap() + name.len() + 2;
                 let rest = &line[from..];
@@ -109,7 +115,7 @@ pub(super) struct Router {
 
 impl Router {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let state = PartitionState::new(&shared);
+        let state = PartitionState::new(&shared, Shard::WHOLE);
         Self { shared, state, work: Workspace::default(), lines: Lines::default(), seq: 0 }
     }
 
@@ -135,7 +141,8 @@ impl Router {
 
     pub(super) fn restart(&mut self) {
         let bytes = self.state.encode(&self.shared);
-        self.state = PartitionState::restore(&bytes, &self.shared, &mut self.lines).unwrap();
+        self.state =
+            PartitionState::restore(&bytes, &self.shared, Shard::WHOLE, &mut self.lines).unwrap();
         assert_eq!(self.state.encode(&self.shared), bytes);
     }
 
@@ -208,7 +215,7 @@ fn e4_and_e1_through_the_water_level() {
     router.property("12:00:02", d, &level(1, "12:00", 1.0));
     router.ticks("12:00:03", "12:10:00");
     router.ticks("13:00:00", "13:30:09");
-    assert!(router.lines.signals().is_empty(), "we did not listen");
+    assert!(router.lines.signals_of(d).is_empty(), "we did not listen");
     router.restart();
     router.tick("13:30:10");
     router.ticks("13:30:11", "13:45:01");
@@ -217,7 +224,7 @@ fn e4_and_e1_through_the_water_level() {
         "raise 12:30:00 c50369e258f48bdd9e8998fc1b3706fa",
         "clear 13:45:00 3cd326d5e4f1cbf8b95d964df12cc4b3",
     ];
-    assert_eq!(router.lines.signals(), expected);
+    assert_eq!(router.lines.signals_of(d), expected);
 
     let mut router = Router::new(shared());
     let d = "wl-radar-01/R-0001";
@@ -237,7 +244,7 @@ fn e4_and_e1_through_the_water_level() {
         "severity 10:35:00 4e7c60cd45c6ce84f8b8cb2a8ed89614",
         "clear 10:55:00 0061926f780a8cefc30f08dd9a9de59d",
     ];
-    assert_eq!(router.lines.signals(), expected);
+    assert_eq!(router.lines.signals_of(d), expected);
 }
 
 /// A device falls silent, comes back and falls silent again, all while another alarm stands whose own timer is far.
@@ -253,7 +260,7 @@ fn a_second_silence_is_seen_behind_a_far_timer() {
     router.ticks("12:00:03", "12:05:00");
     router.property("12:05:02", device, &level(2, "12:05", 3.9));
     router.ticks("12:05:03", "12:10:00");
-    let said = router.lines.signals();
+    let said = router.lines.signals_of(device);
     let said: Vec<_> = said.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
     let expected = ["raise 12:00:01", "raise 12:02:00", "clear 12:05:00", "raise 12:07:00"];
     assert_eq!(said, expected);
@@ -441,7 +448,7 @@ proptest! {
             let to = from + (length * (records.len() - from) as f64) as usize;
             let mut again = Router::new(shared());
             again.state =
-                PartitionState::restore(&snapshots[from], &again.shared, &mut again.lines).unwrap();
+                PartitionState::restore(&snapshots[from], &again.shared, Shard::WHOLE, &mut again.lines).unwrap();
             for seq in from..to {
                 run(&mut again, seq as u64, &records[seq]);
                 prop_assert_eq!(&std::mem::take(&mut again.lines.0), &outputs[seq]);
@@ -457,13 +464,13 @@ proptest! {
         router.property("08:00:02", DEVICES[2], &smoke(1, "08:00", 1));
         let mut snapshot = router.state.encode(&router.shared);
         let at = (cut * snapshot.len() as f64) as usize;
-        let short = PartitionState::restore(&snapshot[..at], &router.shared, &mut router.lines);
+        let short = PartitionState::restore(&snapshot[..at], &router.shared, Shard::WHOLE, &mut router.lines);
         prop_assert!(short.is_err());
         for (index, byte) in bytes.iter().enumerate() {
             if let Some(place) = snapshot.get_mut(at + index) {
                 *place = *byte;
             }
         }
-        let _ = PartitionState::restore(&snapshot, &router.shared, &mut router.lines);
+        let _ = PartitionState::restore(&snapshot, &router.shared, Shard::WHOLE, &mut router.lines);
     }
 }

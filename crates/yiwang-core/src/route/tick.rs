@@ -4,7 +4,7 @@
 //! order of outputs does not depend on how the wake list came to be: a replay from a snapshot gives the same bytes.
 
 use super::shared::Shared;
-use super::state::{PartitionState, Workspace};
+use super::state::{PartitionState, Workspace, is_heard};
 use super::step::{Cause, emit};
 use super::{Fate, Sink};
 use crate::record::Millis;
@@ -47,17 +47,33 @@ impl PartitionState {
             device.wake = Millis::MAX;
             let Some(routed) = shared.device(device.no) else { continue };
             let cx = routed.context();
-            match device.rules.due(&cx, self.listening_since) {
+            match device.rules.due(&cx, device.listened(self.listening_since)) {
                 Some(due) if due <= now => work.due.push((due, at)),
                 Some(_) => self.wake(at as usize, &cx),
                 None => {}
             }
         }
+        self.collect_unheard(shared, now, work);
         let key = |at: u32| {
             let no: Option<DeviceNo> = self.devices.get(at as usize).map(|device| device.no);
             no.and_then(|no| shared.device(no)).map(|routed| &*routed.device.key)
         };
         work.due.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(&key(b.1))));
+    }
+
+    /// Those that were never heard have a state from here on.
+    fn collect_unheard(&mut self, shared: &Shared, now: Millis, work: &mut Workspace) {
+        let Self { listed, places, devices, .. } = self;
+        let is_heard = |no| is_heard(places, devices, no);
+        let due = listed.take_due(now, self.listening_since, is_heard);
+        for (since, no) in due {
+            let Some(routed) = shared.device(no) else { continue };
+            let at = self.place_of(&routed);
+            let Some(device) = self.devices.get_mut(at) else { continue };
+            device.rules.wait(since);
+            let due = device.rules.due(&routed.context(), self.listening_since);
+            work.due.extend(due.map(|due| (due, at as u32)));
+        }
     }
 
     fn tick_device(
@@ -72,7 +88,8 @@ impl PartitionState {
         let Some(routed) = shared.device(device.no) else { return };
         let cx = routed.context();
         work.emitted.clear();
-        device.rules.tick(&cx, now, self.listening_since, &mut work.emitted);
+        let listening_since = device.listened(self.listening_since);
+        device.rules.tick(&cx, now, listening_since, &mut work.emitted);
         let cause = Cause { received_at: now, clock: now, raw: None };
         emit(&routed, &cause, &mut 0, &work.emitted, (&mut self.counters, sink));
         self.wake(at, &cx);

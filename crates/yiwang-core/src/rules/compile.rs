@@ -70,7 +70,7 @@ impl RuleSet {
         let of_slot = |property: &u16| model.properties[usize::from(*property)].clone();
         let set = Self {
             product: model.product.as_str().into(),
-            has_absent: rules.iter().any(|rule| rule.is_absence()),
+            shortest_absence: rules.iter().filter_map(Rule::absent).min(),
             rules,
             valid_for: model.valid_for,
             slot_of,

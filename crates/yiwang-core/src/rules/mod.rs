@@ -73,8 +73,8 @@ pub struct RuleSet {
     windows: Vec<WindowSpan>,
     /// Whether any rule reads more than newest values.
     remembers: bool,
-    /// Whether any rule is `absent()`.
-    has_absent: bool,
+    /// The shortest time of any `absent()`.
+    shortest_absence: Option<Millis>,
 }
 
 /// One compiled rule.
@@ -150,6 +150,12 @@ impl RuleSet {
     fn slot_of(&self, property: u16) -> Option<usize> {
         let slot = *self.slot_of.get(usize::from(property))?;
         (slot != u8::MAX).then_some(usize::from(slot))
+    }
+
+    /// After how long without a word a device of the product is an absence; `None` = never.
+    #[must_use]
+    pub fn shortest_absence(&self) -> Option<Millis> {
+        self.shortest_absence
     }
 
     /// The rule with this id.

@@ -176,6 +176,7 @@ proptest! {
     fn compiled_rules_equal_the_reference(
         texts in prop::collection::vec(rule_spec(), 1..4),
         inputs in prop::collection::vec(input(), 1..60),
+        listed in any::<bool>(),
     ) {
         let texts: Vec<AlarmSpec> = texts.into_iter().enumerate()
             .map(|(i, text)| AlarmSpec { id: format!("r{i}").into(), ..text }).collect();
@@ -184,6 +185,10 @@ proptest! {
         let mut slow = Reference::new(&model, &texts, &[("x", 2.0)]);
         slow.hours = HOURS.map(|(from, to)| (DAY + from * MINUTE, DAY + to * MINUTE)).into();
         let (mut now, mut newest, mut listening) = (DAY, DAY, 0);
+        if listed {
+            hub.run(|state, _, _| state.wait(DAY));
+            slow.wait(DAY);
+        }
         for input in inputs {
             match input {
                 Input::Sample { ahead, delay, a, b, m } => {

@@ -196,13 +196,13 @@ impl Reference {
         let flap = self.rules[rule].flap;
         let absent = self.absent(rule).is_some();
         let remind = self.rules[rule].remind;
-        let (newest, held) = (self.newest(), self.held(t));
+        let (silent_from, held) = (self.silent_from(), self.held(t));
         let one = &mut self.all[rule];
         one.held = held;
         one.cause = match one.state {
             State::Pending(p) if timer => p,
             _ if one.anew.is_some() => 0,
-            _ if absent => newest,
+            _ if absent => silent_from,
             _ => t,
         };
         one.state = State::Firing;

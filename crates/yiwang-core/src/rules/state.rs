@@ -328,7 +328,8 @@ pub struct DeviceRules {
     pub(super) newest: Mark,
     /// Its delay from the device to us, within the product's bounds.
     pub(super) lag: Millis,
-    /// When we received it, whatever its delay: until then it was not silent.
+    /// When we received it, whatever its delay: until then it was not silent. Of a device that was never heard, since
+    /// when we wait for it; `Millis::MIN` = we do not.
     pub(super) heard: Millis,
     /// By rule.
     pub(super) entries: Vec<Entry>,
@@ -364,6 +365,27 @@ impl DeviceRules {
     #[must_use]
     pub fn newest(&self) -> Option<Millis> {
         (self.newest.t != Millis::MIN).then_some(self.newest.t)
+    }
+
+    /// Whether a silence of the device has a beginning: it was heard, or is waited for.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.heard != Millis::MIN
+    }
+
+    /// From then on, by our own clock, silence is an absence though the device was never heard; nothing if it was.
+    pub fn wait(&mut self, since: Millis) {
+        if !self.is_awaited() {
+            self.heard = since;
+        }
+    }
+
+    /// What silence is counted from: the newest sample, else since when the device is waited for.
+    pub(super) fn silent_from(&self) -> Mark {
+        match self.newest() {
+            Some(_) => self.newest,
+            None => Mark { t: self.heard, ..Mark::NEVER },
+        }
     }
 
     /// Where a rule stands.

@@ -106,14 +106,14 @@ impl DeviceRules {
         listening_since: Millis,
         out: &mut Vec<Emitted>,
     ) {
-        if self.newest.t == Millis::MIN {
+        if !self.is_awaited() {
             return;
         }
         let limit = self.clock(now);
         if self.next <= limit {
             self.run_timers(cx, limit, out);
         }
-        if cx.rules.has_absent {
+        if cx.rules.shortest_absence.is_some() {
             self.run_absent(cx, now, listening_since, out);
         }
     }
@@ -169,10 +169,10 @@ impl DeviceRules {
         now.saturating_sub(self.lag).saturating_sub(GRACE_MS)
     }
 
-    /// What an absence that is not raised is counted from, and when that was by the device's clock: its newest sample, or
-    /// an operator's clear since then.
+    /// What an absence that is not raised is counted from, and when that was by the device's clock: its newest sample or
+    /// when it began to be waited for, or an operator's clear since then.
     fn silent_since(&self, rule: usize) -> Option<(Mark, Millis)> {
-        let heard = self.newest;
+        let heard = self.silent_from();
         match self.entries.iter().find(|entry| usize::from(entry.rule) == rule) {
             Some(entry) if entry.raised() => None,
             Some(Entry { start, .. }) if *start != Mark::NEVER => {
@@ -191,11 +191,11 @@ impl DeviceRules {
     /// The earliest tick that can move anything; `None` while there is no timer.
     #[must_use]
     pub fn due(&self, cx: &Context<'_>, listening_since: Millis) -> Option<Millis> {
-        if self.newest.t == Millis::MIN {
+        if !self.is_awaited() {
             return None;
         }
         let timers = self.timer_due();
-        if !cx.rules.has_absent {
+        if cx.rules.shortest_absence.is_none() {
             return timers;
         }
         let absent = cx.rules.rules.iter().enumerate().filter_map(|(index, rule)| {
@@ -209,7 +209,7 @@ impl DeviceRules {
     /// By our own clock: we must have listened for all of that time. A device that brings what it kept is not silent,
     /// however old its samples are.
     fn absent_due(&self, opened: Mark, listening_since: Millis, ms: Millis) -> Millis {
-        let since = self.newest.t.max(opened.t).max(listening_since);
+        let since = self.silent_from().t.max(opened.t).max(listening_since);
         since.saturating_add(GRACE_MS).max(self.heard).saturating_add(ms)
     }
 }

@@ -1,6 +1,7 @@
 //! Running the rule vectors of a product file on its compiled rules.
 //!
-//! The real machine in device time, one device, one vector at a time. What differs is a sentence for the author of the
+//! The real machine in device time, one device, one vector at a time; it is in service from the first tick on that does not
+//! say otherwise. What differs is a sentence for the author of the
 //! file; a vector that fails refuses the configuration, as one of the codec does.
 
 use super::{Context, DeviceRules, Emitted, Mark, RuleSet, Sample};
@@ -86,6 +87,9 @@ fn said(product: &Product, rules: &RuleSet, vector: &RuleVector) -> Vec<Emitted>
             }
             RuleStep::Tick { now, listening_since, held } => {
                 listening = listening_since.unwrap_or(listening);
+                if !held.unwrap_or(cx.held) {
+                    device.wait(*now);
+                }
                 device.tick(&cx, *now, listening, &mut out);
                 if let Some(held) = held {
                     cx.held = *held;

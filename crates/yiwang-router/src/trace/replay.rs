@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use yiwang_core::ids::Id;
 use yiwang_core::registry::Registry;
-use yiwang_core::route::{Fate, Input, PartitionState, Place, Workspace};
+use yiwang_core::route::{Fate, Input, PartitionState, Place, Shard, Workspace};
 use yiwang_core::rules::Standing;
 use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 
@@ -186,7 +186,7 @@ impl<'l> Replay<'l> {
         let known = in_force(&markers(&self.state), from).and_then(|config| self.load(config));
         let exact = from == 0 && known.is_some();
         let bundle = known.unwrap_or_else(|| self.current.clone());
-        self.player(PartitionState::new(bundle.shared()), bundle, from, exact)
+        self.player(PartitionState::new(bundle.shared(), self.shard()), bundle, from, exact)
     }
 
     /// The state at the newest generation that does not lie behind a record, else a fresh one.
@@ -198,9 +198,14 @@ impl<'l> Replay<'l> {
         let Some(bundle) = self.load(generation.config) else { return Ok(self.fresh()) };
         let partition = self.partition;
         let mut seen = Seen::default();
-        let state = PartitionState::restore(&generation.bytes, bundle.shared(), &mut seen)
-            .map_err(|source| Error::Snapshot { partition, source })?;
+        let state =
+            PartitionState::restore(&generation.bytes, bundle.shared(), self.shard(), &mut seen)
+                .map_err(|source| Error::Snapshot { partition, source })?;
         Ok(self.player(state, bundle, generation.seq, true))
+    }
+
+    fn shard(&self) -> Shard {
+        Shard { number: self.partition, of: self.log.partitions("raw") }
     }
 
     fn player(&self, state: PartitionState, bundle: Arc<Bundle>, from: u64, exact: bool) -> Player {

@@ -49,8 +49,14 @@ pub fn open(seed: u64, rebalance_ratio: f64, bundle: &Bundle) -> Log {
         .unwrap()
 }
 
-/// What a device says.
-pub fn push_raw(log: &Log, batch: &mut Batch, device: &str, received_at: i64, body: &str) {
+/// What a device says, where its records belong.
+pub fn push_placed(
+    log: &Log,
+    batch: &mut Batch,
+    (device, place): (&str, &str),
+    received_at: i64,
+    body: &str,
+) {
     let raw = Raw {
         device,
         lane: Lane::Listen,
@@ -61,7 +67,7 @@ pub fn push_raw(log: &Log, batch: &mut Batch, device: &str, received_at: i64, bo
         received_at,
         payload: body.as_bytes(),
     };
-    let route = Route::Key { hash: key_hash(device) };
+    let route = Route::Key { hash: key_hash(place) };
     let topic = log.topic("raw").unwrap();
     batch.push_with(topic, route, device.as_bytes(), &[], |out| write_raw(&raw, out));
 }

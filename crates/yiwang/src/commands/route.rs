@@ -16,7 +16,7 @@ use serde_json::json;
 use yiwang_core::problem::{Problem, Severity};
 use yiwang_core::record::{BodyKind, Lane, Raw};
 use yiwang_core::registry::Registry;
-use yiwang_core::route::{Input, PartitionState, Shared, Workspace};
+use yiwang_core::route::{Input, PartitionState, Shard, Shared, Workspace};
 use yiwang_core::thing::Product;
 
 use crate::cli::{RouteArgs, RouteOutput};
@@ -47,7 +47,7 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<()> {
     let (shared, problems) = Shared::new(Arc::new(registry));
     let shared = shared.ok_or_else(|| refused(args, &problems))?;
     let mut outputs = Outputs::new(args.out, &product, &table, Files::open(args)?);
-    let mut state = PartitionState::new(&shared);
+    let mut state = PartitionState::new(&shared, Shard::WHOLE);
     state.reserve(table.len());
     let mut work = Workspace::default();
     let mut lines = Lines::new(std::io::stdin().lock());
