@@ -17,8 +17,9 @@ fn embedded_tells_the_life_of_a_message() {
     let running = told(&hub, &ids.signal);
     what_raised_an_alarm_is_told(&running);
     people_can_read_it(&hub, &ids.signal);
+    what_has_no_id_of_its_own_is_told(&hub, &running);
     hub.stop().expect("it stops");
-    for id in [&ids.signal, &ids.reading, &ids.raw] {
+    for id in [&ids.signal, &ids.reading, &ids.raw, &place(&running, "seq")] {
         let mut stopped = told(&hub, id);
         what_raised_an_alarm_is_told(&stopped);
         // People and clocks go on with the incident meanwhile.
@@ -28,6 +29,7 @@ fn embedded_tells_the_life_of_a_message() {
     what_could_not_be_read_is_told(&told(&hub, &ids.quarantined));
     let nothing = hub.cli(&["trace", &"0".repeat(32)]).expect_err("nothing has this id");
     assert!(nothing.contains("nothing that the log keeps"), "{nothing}");
+    what_has_no_id_of_its_own_is_told(&hub, &running);
     let no_id = hub.cli(&["trace", "gas"]).expect_err("no id");
     assert!(no_id.contains("32 hexadecimal digits"), "{no_id}");
 }
@@ -114,6 +116,26 @@ fn what_could_not_be_read_is_told(told: &Value) {
     assert_eq!(told["outputs"][0]["lies"].as_array().map(Vec::len), Some(1));
     let rules = told["rules"].as_array().expect("a list");
     assert!(!rules.is_empty() && rules.iter().all(|rule| rule["looked"] == false), "{told:#}");
+}
+
+/// Where a message lies, as `trace` takes it.
+fn place(told: &Value, seq: &str) -> String {
+    let received = &told["received"];
+    let seq = if seq == "seq" { &received["seq"] } else { &told[seq][0] };
+    format!("raw/{}/{seq}", received["partition"])
+}
+
+/// The repeat of a message and a tick, by their places.
+fn what_has_no_id_of_its_own_is_told(hub: &Hub, first: &Value) {
+    let repeat = told(hub, &place(first, "duplicates"));
+    assert_eq!((&repeat["fate"], &repeat["raw"]), (&"DUPLICATE".into(), &first["raw"]));
+    assert_eq!(repeat["received"]["seq"], first["duplicates"][0]);
+    assert_eq!(repeat["outputs"].as_array().map(Vec::len), Some(0), "{repeat:#}");
+    assert_ne!(first["received"]["partition"], 0, "else no tick begins partition 0");
+    let tick = hub.cli(&["trace", "raw/0/0"]).expect("it is there");
+    assert!(tick.contains("none of a device") && tick.contains("a tick of"), "{tick}");
+    let beyond = hub.cli(&["trace", "raw/0/999999999"]).expect_err("nothing lies there");
+    assert!(beyond.contains("nothing that the log keeps"), "{beyond}");
 }
 
 fn people_can_read_it(hub: &Hub, id: &str) {

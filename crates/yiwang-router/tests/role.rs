@@ -16,7 +16,7 @@ use yiwang_core::record::SignalKind;
 use yiwang_core::route::Fate;
 use yiwang_log::{Batch, Log, MemoryConfig, standard_topics};
 use yiwang_proto::signal_from_bytes;
-use yiwang_router::trace::{RuleTrace, trace};
+use yiwang_router::trace::{RuleTrace, Wanted, trace};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
 use support::{PARTITIONS, START, folder, push_placed, push_ticks, records};
@@ -386,7 +386,7 @@ async fn what_stands_when_a_window_ends_is_raised_exactly_then() {
     let since = START + 24_000;
     assert_eq!(raises("smoke-01/S-0008"), [(SignalKind::Raise, since, since)], "another device");
     let opened = raw_by_sequence(SMOKE, 1, 0);
-    let told = trace(&log, &bundle, opened).await.unwrap().expect("it lies on the log");
+    let told = trace(&log, &bundle, Wanted::Id(opened)).await.unwrap().expect("it lies on the log");
     let rule = told.rules.iter().find(|rule| &*rule.after.rule == "smoke").unwrap();
     assert!(rule.after.held && rule.held_by.iter().any(|name| &**name == "painting"), "{rule:?}");
 }
@@ -451,7 +451,7 @@ async fn a_trace_tells_what_the_router_did() {
     for bytes in signals.flat_map(|(_, records)| records).step_by(3) {
         let signal = signal_from_bytes(bytes).unwrap();
         let id = Id::parse(&signal.event_id).unwrap();
-        let told = trace(&log, &OTHER, id).await.unwrap().expect("it lies on the log");
+        let told = trace(&log, &OTHER, Wanted::Id(id)).await.unwrap().expect("it lies on the log");
         assert!(told.exact, "{signal:?}");
         let mut said = told.outputs.iter().filter(|it| it.output.id == signal.event_id);
         let said = said.next().expect("the replay says it again");
@@ -473,9 +473,9 @@ async fn a_trace_tells_what_the_router_did() {
     let row = outputs.iter().find(|((topic, _), _)| *topic == "quarantine").unwrap();
     let row = yiwang_proto::json::record("quarantine", b"", &row.1[0]).unwrap();
     let id = Id::parse(row["raw"].as_str().unwrap()).unwrap();
-    let told = trace(&log, &OTHER, id).await.unwrap().expect("it lies on the log");
+    let told = trace(&log, &OTHER, Wanted::Id(id)).await.unwrap().expect("it lies on the log");
     assert!(matches!(told.fate, Fate::Quarantined(_)) && told.raw == id);
-    assert!(trace(&log, &OTHER, Id(1)).await.unwrap().is_none());
+    assert!(trace(&log, &OTHER, Wanted::Id(Id(1))).await.unwrap().is_none());
 }
 
 #[tokio::test]

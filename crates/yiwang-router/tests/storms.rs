@@ -19,7 +19,7 @@ use yiwang_log::{Batch, Log, MemoryConfig, Route, TopicSpec, standard_topics};
 use yiwang_proto::{
     Lifecycle, absence_to_bytes, lifecycle_from_bytes, signal_from_bytes, time_to_bytes,
 };
-use yiwang_router::trace::trace;
+use yiwang_router::trace::{Wanted, trace};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
 use support::{PARTITIONS, START, folder, push_placed, push_ticks, records};
@@ -227,7 +227,8 @@ async fn who_was_never_heard_is_of_an_outage_too_whatever_crashes() {
         assert_eq!(single.time, START + 30 * MINUTE);
         assert_eq!(told[OUTAGE].iter().map(|signal| signal.members.len()).sum::<usize>(), 30);
         let id = Id::parse(&single.event_id).unwrap();
-        let traced = trace(&log, &BUNDLE, id).await.unwrap().expect("it lies on the log");
+        let traced =
+            trace(&log, &BUNDLE, Wanted::Id(id)).await.unwrap().expect("it lies on the log");
         assert!(traced.exact && traced.fate == Fate::Tick, "{:?}", traced.fate);
         match &expected {
             None => expected = Some(told),

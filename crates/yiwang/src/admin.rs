@@ -9,11 +9,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
-use yiwang_core::ids::Id;
 use yiwang_core::ledger::Stage;
 use yiwang_log::{Log, Scan};
 use yiwang_proto::admin::v1;
 use yiwang_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
+use yiwang_router::trace::Wanted;
 
 use crate::keys::{self, Keys};
 use crate::ledger::Sources;
@@ -151,15 +151,16 @@ impl AdminService for Service {
         request: Request<v1::TraceRequest>,
     ) -> Result<Response<v1::TraceResponse>, Status> {
         self.check(&request)?;
-        let id = Id::parse(&request.into_inner().id)
-            .ok_or_else(|| Status::invalid_argument("an id is 32 hexadecimal digits"))?;
+        let wanted = Wanted::parse(&request.into_inner().id).ok_or_else(|| {
+            Status::invalid_argument("an id is 32 hexadecimal digits, or raw/PARTITION/SEQ")
+        })?;
         let _only = self.traces.try_acquire().map_err(|_| {
             Status::resource_exhausted("another trace is being told; ask again after it")
         })?;
         let bundle = self.reload.bundle();
-        let told = yiwang_router::trace::trace(&self.log, &bundle.router, id).await;
+        let told = yiwang_router::trace::trace(&self.log, &bundle.router, wanted).await;
         let told = told.map_err(|error| internal(error.into()))?;
-        let told = told.ok_or_else(|| Status::not_found("nothing that is kept has this id"))?;
+        let told = told.ok_or_else(|| Status::not_found("nothing that is kept is it"))?;
         let mut told = trace::to_json(&told);
         if let Some(store) = self.sources.store() {
             trace::add_outcomes(&store, &mut told).await.map_err(|error| internal(error.into()))?;

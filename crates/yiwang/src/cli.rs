@@ -171,11 +171,12 @@ one stays.")]
     /// Tell the life of one message: received, decoded, what rules made of it and why, where it went.
     #[command(after_help = "\
 The partition is replayed from its oldest kept record, or from a snapshot before the message; on a stopped folder, from
-Kafka, or through a running hub. Exit codes: 0 told; 1 nothing that is kept has the id; 3 no id.")]
+Kafka, or through a running hub. Exit codes: 0 told; 1 nothing that is kept is it; 3 no id.")]
     Trace {
         #[command(flatten)]
         config: ConfigArgs,
-        /// Id of a raw record, reading, signal or quarantine row: 32 hexadecimal digits.
+        /// Id of a raw record, reading, signal or quarantine row: 32 hexadecimal digits; or where the record lies, as
+        /// `raw/PARTITION/SEQ`, which also names what was rejected or repeated.
         id: String,
         /// As JSON.
         #[arg(long)]

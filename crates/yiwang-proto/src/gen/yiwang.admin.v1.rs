@@ -74,7 +74,7 @@ pub struct ReadLogRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TraceRequest {
-    /// Of a raw record, reading, signal or quarantine row: 32 hexadecimal digits.
+    /// Of a raw record, reading, signal or quarantine row: 32 hexadecimal digits; or where the record lies, `raw/PARTITION/SEQ`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }

@@ -90,29 +90,72 @@ pub struct RuleTrace {
     pub held_by: Vec<Arc<str>>,
 }
 
-/// Tells the life of a message; `None` if nothing that is kept has this id. `current` is used where the configuration of
+/// What names a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its id, or that of an output.
+    Id(Id),
+    /// Where it lies in topic `raw`: the only name of what was rejected, repeated or is no message.
+    At {
+        /// Partition.
+        partition: u16,
+        /// Number in it.
+        seq: u64,
+    },
+}
+
+impl Wanted {
+    /// Reads 32 hexadecimal digits or `raw/PARTITION/SEQ`; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some(place) = text.strip_prefix("raw/") else { return Id::parse(text).map(Self::Id) };
+        let (partition, seq) = place.split_once('/')?;
+        Some(Self::At { partition: partition.parse().ok()?, seq: seq.parse().ok()? })
+    }
+}
+
+/// Tells the life of a message; `None` if nothing that is kept is it. `current` is used where the configuration of
 /// then is gone.
 ///
 /// # Errors
 /// The log cannot be read.
-pub async fn trace(log: &Log, current: &Arc<Bundle>, id: Id) -> Result<Option<Trace>, Error> {
+pub async fn trace(
+    log: &Log,
+    current: &Arc<Bundle>,
+    wanted: Wanted,
+) -> Result<Option<Trace>, Error> {
     let topics = topics(current);
-    let device = find::device_of(log, &topics, id).await?;
-    let mut order: Vec<u16> = (0..log.partitions("raw")).collect();
-    if let Some(device) = &device {
-        let place = current.shared().registry().place(device);
-        let likely = log.partition_of("raw", key_hash(place));
-        order.sort_by_key(|partition| *partition != likely);
-    }
+    let (device, order) = match wanted {
+        Wanted::Id(id) => {
+            let device = find::device_of(log, &topics, id).await?;
+            let order = likely_first(log, current, device.as_deref());
+            (device, order)
+        }
+        Wanted::At { partition, .. } => {
+            let order = (0..log.partitions("raw")).filter(|number| *number == partition);
+            (None, order.collect())
+        }
+    };
     for partition in order {
         let mut replay = Replay::open(log, current, partition).await?;
-        if let Some(found) = replay.find(id).await? {
+        if let Some(found) = replay.find(wanted).await? {
             let mut trace = tell(replay, found, device.as_deref()).await?;
             place(log, &topics, &mut trace).await?;
             return Ok(Some(trace));
         }
     }
     Ok(None)
+}
+
+/// The partitions of `raw`, first the one in which the records of a device lie now.
+fn likely_first(log: &Log, current: &Bundle, device: Option<&str>) -> Vec<u16> {
+    let mut order: Vec<u16> = (0..log.partitions("raw")).collect();
+    if let Some(device) = device {
+        let place = current.shared().registry().place(device);
+        let likely = log.partition_of("raw", key_hash(place));
+        order.sort_by_key(|partition| *partition != likely);
+    }
+    order
 }
 
 /// The topics in which outputs lie: a signal of an absence in `lifecycle`, until it is told as it is.

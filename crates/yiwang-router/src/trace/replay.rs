@@ -14,8 +14,8 @@ use yiwang_core::route::{Fate, Input, PartitionState, Place, Shard, Workspace};
 use yiwang_core::rules::Standing;
 use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 
-use super::RuleTrace;
 use super::seen::{Output, Seen};
+use super::{RuleTrace, Wanted};
 use crate::careful::{Trial, input};
 use crate::generation::{Generation, Marker, Of, in_force, markers, pending};
 use crate::readings::version;
@@ -94,10 +94,16 @@ impl<'l> Replay<'l> {
         })
     }
 
-    /// The first record with this id or an output of this id, and the later ones of the same raw id.
-    pub(super) async fn find(&mut self, id: Id) -> Result<Option<Found>, Error> {
+    /// The first record that is it, by its id or that of an output or by its place, and the later ones of the same raw id.
+    pub(super) async fn find(&mut self, wanted: Wanted) -> Result<Option<Found>, Error> {
         let mut player = self.fresh();
-        player.seen.wanted = Some(id);
+        if let Wanted::Id(id) = wanted {
+            player.seen.wanted = Some(id);
+        }
+        let is_it = |seq: u64, own: Option<Id>| match wanted {
+            Wanted::Id(id) => own == Some(id),
+            Wanted::At { seq: at, .. } => at == seq,
+        };
         let mut scan = self.scan(player.from, self.kept.end).await?;
         let (mut found, mut raw): (Option<Found>, Option<Id>) = (None, None);
         while let Some(records) = scan.next().await? {
@@ -105,7 +111,7 @@ impl<'l> Replay<'l> {
                 let fate = self.route(&mut player, &record)?;
                 let own = is_message(&record).then(|| player.work.id());
                 match &mut found {
-                    None if player.seen.hit || own == Some(id) => {
+                    None if player.seen.hit || is_it(record.seq, own) => {
                         raw = own;
                         found = Some(Found { seq: record.seq, repeats: Vec::new() });
                     }

@@ -1,4 +1,4 @@
-//! `yiwang trace ID`: the life of one message, for people or as JSON; of a stopped folder, Kafka or a running hub.
+//! `yiwang trace ID|raw/PARTITION/SEQ`: the life of one message, for people or as JSON; of a stopped folder, Kafka or a running hub.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use yiwang_core::ids::Id;
+use yiwang_router::trace::Wanted;
 use yiwang_store::Store;
 
 use super::inspect::{Admin, open};
@@ -21,9 +21,9 @@ use crate::{bundle, output, settings, trace};
 /// [`Failure::Config`] for a configuration that does not load, else if the log cannot be read either way.
 pub async fn run(args: &ConfigArgs, id: &str, as_json: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(args)?;
-    let wanted = Id::parse(id).ok_or_else(|| {
+    let wanted = Wanted::parse(id).ok_or_else(|| {
         Failure::Config(format!(
-            "{id} is no id: give the 32 hexadecimal digits of a raw record, reading or signal"
+            "{id} is no id: give the 32 hexadecimal digits of a raw record, reading or signal, or raw/PARTITION/SEQ"
         ))
     })?;
     let checked = bundle::check(&config, None)?;
@@ -42,7 +42,7 @@ pub async fn run(args: &ConfigArgs, id: &str, as_json: bool) -> anyhow::Result<E
         None => Admin::connect(&config, None).await?.trace(id).await?,
     };
     let Some(told) = told else {
-        output::tell(format_args!("nothing that the log keeps has the id {id}"));
+        output::tell(format_args!("nothing that the log keeps is {id}"));
         return Ok(ExitCode::FAILURE);
     };
     if as_json {
@@ -78,7 +78,7 @@ impl Text {
         let received = &told["received"];
         let record = &received["record"];
         let mut lines = vec![
-            line("message", &format!("{} of {}", text(&told["raw"]), text(&record["device"]))),
+            line("message", &message(told, record)),
             line("received", &self.received(received)),
             line("payload", &text(&record["payload"])),
             line("decoded", &decoded(told)),
@@ -169,7 +169,7 @@ impl Text {
                 format!("{name}: `{when}` is {is}, clear is {clear}, with {reads}{calendar}")
             }
         };
-        let before = rule["before"]["phase"].as_str().unwrap_or("NORMAL (first heard)");
+        let before = rule["before"]["phase"].as_str().unwrap_or("NORMAL (not heard before)");
         let mut moved = format!("{before} -> {}", text(&after["phase"]));
         if !after["since"].is_null() {
             moved +=
@@ -199,6 +199,14 @@ impl Text {
 
 fn line(name: &str, said: &str) -> String {
     format!("{name:<9} {said}").trim_end().to_owned()
+}
+
+/// The id and whose it is; what is no message of a device is named by its place alone.
+fn message(told: &Value, record: &Value) -> String {
+    match &record["device"] {
+        Value::Null => "none of a device".to_owned(),
+        device => format!("{} of {}", text(&told["raw"]), text(device)),
+    }
 }
 
 fn decoded(told: &Value) -> String {
