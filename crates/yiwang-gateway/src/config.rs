@@ -5,12 +5,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// The `[intake]` section as written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// Name of this gateway in ticks; must differ between gateways.
@@ -26,7 +26,7 @@ pub struct RawConfig {
 }
 
 /// `[intake.pressure]` as written: who goes next is a matter of the owners' weights and of life safety.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPressure {
     /// Bytes that may stand at the log's door without having waited; the others wait for their turn.
@@ -42,7 +42,7 @@ impl Default for RawPressure {
 }
 
 /// `[intake.listen]` as written. A limit of 0 is off where the comment says so.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawListen {
     /// Name in records and counters.
@@ -127,7 +127,7 @@ impl Default for RawListen {
 }
 
 /// What becomes of QoS 0 messages while the log waits for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Qos0Policy {
     /// Dropped and counted once the connection's buffer is full, so that what has an acknowledgement gets through.
@@ -137,7 +137,7 @@ pub enum Qos0Policy {
 }
 
 /// `[[intake.subscribe]]` as written: one connection to a broker.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSubscribe {
     /// Name in records and counters.
@@ -198,7 +198,7 @@ fn queue() -> usize {
 }
 
 /// `[intake.kafka]` as written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawKafka {
     /// Topics whose key is `pk/dn` and whose value is a native property body.

@@ -209,6 +209,9 @@ impl Config {
         let wrong = |error: &figment::Error| explain(error, text, path, args);
         let mut raw: Raw = figment.extract().map_err(|error| wrong(&error))?;
         let mut effective: toml::Table = figment.extract().map_err(|error| wrong(&error))?;
+        // With what parts that are there leave out.
+        let intake = toml::Value::try_from(&raw.intake).context("failed to print [intake]")?;
+        effective.insert("intake".to_owned(), intake);
         hide::secrets(&mut effective);
         if let Some(data) = &args.data {
             raw.data.clone_from(data);
@@ -381,6 +384,8 @@ fn line_of(text: &str, full: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn args(set: &[&str]) -> ConfigArgs {
@@ -401,6 +406,47 @@ mod tests {
         let config = parse(DEFAULT, &[]).unwrap();
         assert_eq!(config.raw.log.kind, LogKind::Embedded);
         assert_eq!(config.path(Path::new("district")), Path::new("config/district"));
+    }
+
+    /// Keys of tables within tables and lists, as `a.b.c`.
+    fn keys(of: &toml::Value, under: &str, all: &mut BTreeSet<String>) {
+        match of {
+            toml::Value::Table(table) => {
+                table.iter().for_each(|(key, value)| keys(value, &format!("{under}.{key}"), all));
+            }
+            toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+                list.iter().for_each(|value| keys(value, under, all));
+            }
+            _ => drop(all.insert(under.to_owned())),
+        }
+    }
+
+    /// The other sections have no key that may be left out, so the file would not load without it.
+    #[test]
+    fn the_shipped_file_has_every_key_of_the_intake() {
+        let is_key = |line: &&str| {
+            let name = line.split_once(" = ").map_or("", |(name, _)| name);
+            let is_name = name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            line.starts_with('[') || (!name.is_empty() && is_name)
+        };
+        let active = |line| str::strip_prefix(line, "# ").filter(is_key).unwrap_or(line);
+        let text: Vec<&str> = DEFAULT.lines().map(active).collect();
+        let written = text.join("\n").parse::<toml::Table>().unwrap()["intake"].clone();
+        let read: yiwang_gateway::RawConfig = written.clone().try_into().unwrap();
+        let (mut listed, mut known) = (BTreeSet::new(), BTreeSet::new());
+        keys(&written, "intake", &mut listed);
+        keys(&toml::Value::try_from(&read).unwrap(), "intake", &mut known);
+        assert_eq!(listed, known);
+        assert!(listed.contains("intake.subscribe.queue_max") && listed.len() > 40, "{listed:?}");
+    }
+
+    #[test]
+    fn what_is_left_out_is_printed_with_its_default() {
+        let printed = parse("[intake.listen]\n", &[]).unwrap().to_toml().unwrap();
+        for line in ["handshakes_max = 200", "qos0 = \"shed\"", "life_safety_run_max = 32"] {
+            assert!(printed.contains(line), "{line}: {printed}");
+        }
+        assert!(!printed.contains("[intake.kafka]"), "a part that is not there: {printed}");
     }
 
     #[test]
