@@ -233,19 +233,7 @@ fn reach_reserve(folder: &Path) {
     let devices = under_load(hub.mqtt(), DEVICES, ALARM_EVERY_FEW, || {
         routes_more(&hub, 500.0);
         let others = data.join("others");
-        let free = until("the free disk to be told", PATIENCE, || {
-            let free = hub.metric("all", "yiwang_log_disk_free_bytes", "")? as u64;
-            if free > RESERVE { Ok(free) } else { Err(format!("{free} bytes")) }
-        })
-        .expect("there is room at first");
-        let mut file = File::create(&others).expect("there is room for a file");
-        let most = free - RESERVE * 3 / 4;
-        std::io::copy(&mut std::io::repeat(0).take(most), &mut file).expect("there is room");
-        until("it to say what it waits for", PATIENCE, || match get(hub.http("all"), "/readyz")? {
-            (503, body) if body.contains("bytes free, its reserve is 100663296") => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-        .expect("it has noticed");
+        take_to(&hub, &others, RESERVE * 3 / 4);
         sent = until_shed(&hub, &mut waiting);
         // What was acknowledged before is finished: below the reserve only the way in is closed.
         let stored = until("what was acknowledged to be routed", PATIENCE, || {
@@ -255,7 +243,6 @@ fn reach_reserve(folder: &Path) {
             }
         })
         .expect("the way on is open");
-        drop(file);
         std::fs::remove_file(&others).expect("the disk is freed");
         hub.wait_ready().expect("there is room again");
         routes_more(&hub, 500.0);
@@ -265,6 +252,59 @@ fn reach_reserve(folder: &Path) {
     sent += devices.iter().map(|device| device.attempted).sum::<u64>();
     let shed = every_fate(&hub, sent);
     settle(&mut hub, &devices, &district, &format!("F18 reserve shed={shed}"));
+}
+
+#[test]
+fn a_disk_that_fills_keeps_nobody_from_stopping_it() {
+    on_a_small_disk("a_disk_that_fills_keeps_nobody_from_stopping_it", stop_at_reserve);
+}
+
+/// What waits for room is let go of when the hub is told to stop: it was not acknowledged, and its device still has it.
+fn stop_at_reserve(folder: &Path) {
+    let data = small_disk(folder);
+    let plan = plan(&Files::copy(folder), &data)
+        .with(&format!("log.disk_reserve_bytes_min={RESERVE}"))
+        // Longer than the test has patience.
+        .with("stop.deadline_seconds=3600");
+    let (mut hub, _) = start(plan);
+    let others = data.join("others");
+    take_to(&hub, &others, RESERVE * 3 / 4);
+    let mut device = connect(&hub, QOS0_DEVICE, Version::V311);
+    let body = br#"{"boot":1,"seq":1,"params":{"level":1.0}}"#;
+    device.publish(&property_topic(QOS0_DEVICE), 7, body);
+    device.flush().expect("the socket takes it");
+    until("the message to wait", PATIENCE, || {
+        match hub.metric("gateway", "yiwang_gateway_in_flight_messages", "lane=\"listen\"")? {
+            1.0 => Ok(()),
+            other => Err(format!("{other} wait")),
+        }
+    })
+    .expect("it was received");
+    let ended = hub.stop().expect("it ends long before its deadline");
+    let words = hub.words("all");
+    assert_eq!(ended[0].code(), Some(0), "{words}");
+    assert!(words.contains("no room in raw"), "{words}");
+    std::fs::remove_file(&others).expect("the disk is freed");
+    hub.start_again().expect("it starts again");
+    hub.wait_ready().expect("there is room");
+    assert_eq!(routed(&hub, "raw"), Ok(0.0), "what was let go of was never stored");
+}
+
+/// Someone else's file takes the disk down to so many free bytes; waits until the hub has noticed.
+fn take_to(hub: &Hub, others: &Path, left: u64) {
+    let free = until("the free disk to be told", PATIENCE, || {
+        let free = hub.metric("all", "yiwang_log_disk_free_bytes", "")? as u64;
+        if free > RESERVE { Ok(free) } else { Err(format!("{free} bytes")) }
+    })
+    .expect("there is room at first");
+    let mut file = File::create(others).expect("there is room for a file");
+    let most = free - left;
+    std::io::copy(&mut std::io::repeat(0).take(most), &mut file).expect("there is room");
+    until("it to say what it waits for", PATIENCE, || match get(hub.http("all"), "/readyz")? {
+        (503, body) if body.contains("bytes free, its reserve is 100663296") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .expect("it has noticed");
 }
 
 /// Waits until each message was routed or shed; gives how many were shed.

@@ -165,10 +165,11 @@ pub struct Telemetry {
 }
 
 /// `[stop]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     pub deadline_seconds: u64,
+    pub full_log_seconds: u64,
 }
 
 impl Config {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use yiwang_gateway::{Clock, Deps, Gateway};
 use yiwang_log::Log;
@@ -15,7 +16,7 @@ use yiwang_store::Store;
 
 use crate::bundle::Bundle;
 use crate::cli::Role;
-use crate::config::{Config, LogKind};
+use crate::config::{Config, LogKind, Stop};
 use crate::exit::Failure;
 use crate::keys::Keys;
 use crate::ledger::Sources;
@@ -117,7 +118,7 @@ pub async fn run(plan: Plan, stop: CancellationToken) -> anyhow::Result<()> {
         let _ = started.send((addresses, assembly.sources.clone()));
     }
     let Assembly { config, log, stop, .. } = assembly;
-    let ended = drive(&mut parts, &config, &roles, &stop).await;
+    let ended = drive(&mut parts, &config, &roles, (&log, &stop)).await;
     let closed = log
         .close()
         .await
@@ -221,12 +222,13 @@ async fn serve_http(
     Ok(())
 }
 
-/// Waits for the first part to end or the order to stop, then for the others up to the deadline.
+/// Waits for the first part to end or the order to stop, then for the others up to the deadline, or up to another one if
+/// the log has no room for what they wait to append.
 async fn drive(
     parts: &mut Running,
     config: &Config,
     roles: &[Role],
-    stop: &CancellationToken,
+    (log, stop): (&Log, &CancellationToken),
 ) -> anyhow::Result<()> {
     let mut outcome = Ok(());
     let http = (!config.raw.http.listen.is_empty()).then_some(HTTP);
@@ -244,7 +246,7 @@ async fn drive(
         }
         () = stop.cancelled() => tracing::info!("stopping"),
     }
-    let deadline = Duration::from_secs(config.raw.stop.deadline_seconds);
+    let Stop { deadline_seconds, full_log_seconds } = config.raw.stop;
     let rest = async {
         while let Some(ended) = parts.join_next().await {
             let ended = judge(ended);
@@ -253,9 +255,14 @@ async fn drive(
             }
         }
     };
-    if tokio::time::timeout(deadline, rest).await.is_err() {
+    let why = tokio::select! {
+        () = rest => None,
+        () = tokio::time::sleep(Duration::from_secs(deadline_seconds)) => Some(String::from("time is up")),
+        topics = no_room(log, Duration::from_secs(full_log_seconds)) => Some(format!("no room in {topics}")),
+    };
+    if let Some(why) = why {
         tracing::warn!(
-            seconds = deadline.as_secs(),
+            why,
             parts = running.join(", "),
             "these parts did not stop in time; nothing acknowledged is at stake"
         );
@@ -263,6 +270,21 @@ async fn drive(
         tokio::time::sleep(LAST_WORDS).await;
     }
     outcome
+}
+
+/// Resolves once the same topics have had no room for so long, and names them.
+async fn no_room(log: &Log, patience: Duration) -> String {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let (mut known, mut since) = (Vec::new(), Instant::now());
+    loop {
+        look.tick().await;
+        let full = log.status().full;
+        if full != known || full.is_empty() {
+            (known, since) = (full, Instant::now());
+        } else if since.elapsed() >= patience {
+            return known.join(", ");
+        }
+    }
 }
 
 fn judge(ended: Ended) -> anyhow::Result<()> {
