@@ -222,6 +222,7 @@ async fn connection(
     if lease.took_over {
         shared.stats.took_over();
     }
+    shared.sessions.revoke_one(admitted.identity.device(), &shared.directory.load());
     if stop.is_cancelled() {
         lease.kick.end(Closed::Shutdown);
     }

@@ -1,7 +1,7 @@
 //! The devices that a partition answers for: which are its own, and since when it listens to those it has not heard.
 //!
 //! A device that is in service and never says a valid word is an absence too, counted from when a configuration first
-//! named it here (devices, section 5: `max(W or IN_SERVICE, listening since)`). Until that is due it costs a number in a
+//! asked for it here (devices, section 5: `max(W or IN_SERVICE, listening since)`). Until that is due it costs a number in a
 //! list; then it gets a state as if it had spoken, and what follows is the same as for any other. Devices become due in
 //! portions, so a list of a million that nobody switched on is not one tick.
 

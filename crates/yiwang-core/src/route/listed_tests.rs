@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::fixture::{DISTRICT, folder};
-use super::tests::{Lines, Router, at, level, property};
+use super::tests::{Lines, Router, at, level};
 use super::*;
 use crate::ids;
 use crate::registry::Registry;
@@ -14,7 +14,7 @@ const HEADER: &str = "product_key,device_name,area_code,gateway,lifecycle\n";
 const SILENT: &str = "silent";
 
 /// The shipped products and these devices.
-fn shared(rows: &str) -> Arc<Shared> {
+pub(super) fn shared(rows: &str) -> Arc<Shared> {
     let mut files = folder("products");
     files.insert("devices.csv".to_owned(), [HEADER, rows].concat());
     let (registry, problems) = Registry::load(&files, DISTRICT.clone());
@@ -199,43 +199,6 @@ fn each_partition_answers_for_its_own_devices() {
 }
 
 #[test]
-fn a_device_of_another_partition_is_not_silent_here() {
-    let own = shared(&radar(1, ""));
-    let through = shared(
-        "wl-radar-01,R-0001,310118001001,manhole-01/M-0001,\nmanhole-01,M-0001,310118001001,,\n",
-    );
-    let number = |place: &str| (ids::key_hash(place) % 64) as u16;
-    let here = Shard { number: number(R1), of: 64 };
-    assert_ne!(number("manhole-01/M-0001"), here.number);
-    let mut lines = Lines::default();
-    let mut work = Workspace::default();
-    let mut state = PartitionState::new(&own, here);
-    let place = Place { epoch: 1, partition: here.number, seq: 0 };
-    let mut run =
-        |state: &mut PartitionState, shared: &Shared, input: &Input<'_>, lines: &mut Lines| {
-            state.route(shared, place, input, &mut work, lines);
-        };
-    let ticks = |from: &str, to: &str| (at(from)..=at(to)).step_by(1000);
-    for received_at in ticks("12:00:00", "12:30:10") {
-        run(&mut state, &own, &Input::Tick { received_at }, &mut lines);
-    }
-    assert_eq!(lines.signals().len(), 1);
-    // It is bound to another device: whoever has that has it, and what stood here ends.
-    state.swap(&own, &through, &mut lines).unwrap();
-    let said = lines.signals();
-    assert!(said.len() == 1 && said[0].starts_with("clear 12:30:00 RULE_REMOVED"), "{said:?}");
-    assert_eq!(state.devices_heard(), 0);
-    // A gateway process that does not know it yet still writes here: that is routed, and no silence follows.
-    let body = level(1, "12:31", 1.0);
-    let late = Input::Raw(property(at("12:31:02"), R1, &body));
-    run(&mut state, &through, &late, &mut lines);
-    for received_at in ticks("12:31:03", "14:00:00") {
-        run(&mut state, &through, &Input::Tick { received_at }, &mut lines);
-    }
-    assert_eq!(lines.signals(), Vec::<String>::new());
-}
-
-#[test]
 fn a_snapshot_that_knows_nobody_counts_from_where_it_ends() {
     let mut router = Router::new(shared(&radar(1, "COMMISSIONING")));
     router.ticks("12:00:00", "12:10:00");
@@ -248,4 +211,26 @@ fn a_snapshot_that_knows_nobody_counts_from_where_it_ends() {
     router.ticks("12:10:01", "12:40:10");
     let said = router.lines.signals();
     assert!(said.len() == 1 && said[0].starts_with("raise 12:40:00"), "{said:?}");
+}
+
+#[test]
+fn who_is_in_service_no_more_is_let_go_of() {
+    for lifecycle in ["REGISTERED", "COMMISSIONING", "MAINTENANCE"] {
+        let mut router = Router::new(shared(&radar(1, "")));
+        router.ticks("10:00:00", "10:31:00");
+        assert_eq!(router.lines.signals().len(), 1);
+        router.swap(&shared(&radar(1, lifecycle)));
+        let said = router.lines.signals();
+        assert!(said.len() == 1 && said[0].starts_with("clear 10:30:00 RULE_REMOVED"), "{said:?}");
+        router.restart();
+        router.ticks("10:31:01", "13:00:00");
+        assert_eq!(router.lines.signals(), Vec::<String>::new(), "{lifecycle}");
+        router.swap(&shared(&radar(1, "")));
+        router.ticks("13:00:01", "13:30:09");
+        assert_eq!(router.lines.signals(), Vec::<String>::new(), "counted from then");
+        router.restart();
+        router.tick("13:30:10");
+        let said = router.lines.signals();
+        assert!(said.len() == 1 && said[0].starts_with("raise 13:30:00"), "{said:?}");
+    }
 }

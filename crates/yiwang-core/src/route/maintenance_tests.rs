@@ -185,3 +185,20 @@ fn an_alert_in_a_window_is_history() {
     let counters = router.state.counters();
     assert_eq!((counters.readings, counters.signals), (1, 1));
 }
+
+#[test]
+fn who_was_never_heard_is_raised_after_the_window_that_its_time_ends_in() {
+    for restart in [false, true] {
+        let mut router = Router::new(windows(&[("08:25", "08:40")]));
+        for received_at in (at("08:00")..=at("08:40:09")).step_by(1000) {
+            router.input(&Input::Tick { received_at });
+            if restart && received_at % 60_000 == 0 {
+                router.restart();
+            }
+        }
+        assert_eq!(router.lines.signals_of(DEVICE), Vec::<String>::new());
+        router.tick("08:40:10");
+        let said = router.lines.signals_of(DEVICE);
+        assert!(said.len() == 1 && said[0].starts_with("raise 08:40:00"), "{said:?}");
+    }
+}

@@ -23,6 +23,8 @@ mod listed;
 mod listed_tests;
 #[cfg(test)]
 mod maintenance_tests;
+#[cfg(test)]
+mod moved_tests;
 mod pack;
 mod shared;
 mod snapshot;

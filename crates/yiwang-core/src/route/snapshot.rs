@@ -16,6 +16,7 @@ use super::{RouteCounters, Sink, change, fold};
 use crate::codec::sparkplug::Session;
 use crate::ids::Id;
 use crate::record::{Millis, Signal, SignalKind};
+use crate::registry::Device;
 use crate::rules::{self, DeviceRules, Legend, Removed};
 
 /// Version of the bytes; a reader knows this one and those before it. Before 3 no raise waits for a window, before 4 edges
@@ -53,6 +54,7 @@ impl PartitionState {
         for (key, product, state) in devices {
             to.text(key);
             to.uint(u64::from(product));
+            to.bool(state.own);
             state.window.encode(&mut to);
             state.rules.encode(&mut to);
             change::encode(&state.latest, &mut to);
@@ -102,32 +104,24 @@ impl PartitionState {
         let same: Vec<bool> = legends.iter().map(|meaning| meaning.is_still_so(shared)).collect();
         let mut emitted = Vec::new();
         for _ in 0..from.count()? {
-            let Stored { key, product, window, mut rules, latest, session } =
+            let Stored { key, product, own: was_own, window, mut rules, latest, session } =
                 Stored::decode(&mut from, version)?;
             let meaning = legends.get(product).ok_or(Damaged("unknown product"))?;
             let clock = state.clock;
-            let registry = shared.registry();
-            let here = registry.device(key).filter(|(_, device)| shard.has(registry, device));
-            let Some(routed) = here.and_then(|(no, _)| shared.device(no)) else {
-                for removed in rules.abandon(&meaning.rules) {
-                    let group = old.unwrap_or(shared).group(key, &removed.rule);
-                    let signal = clear(key, &removed, clock);
-                    fold::tell(signal, group, clock, &mut state.counters, sink);
-                }
+            let routed = shared.registry().device(key).and_then(|(no, _)| shared.device(no));
+            let own = routed.is_some_and(|it| shard.has(it.registry, it.device));
+            let (about, before) = ((key, routed.map(|it| it.device)), old.unwrap_or(shared));
+            let Some(routed) = routed.filter(|_| own || !was_own) else {
+                state.tell_removed(about, &rules.abandon(&meaning.rules), before, sink);
                 continue;
             };
-            let cx = routed.context();
-            for removed in rules.adopt(&meaning.rules, same[product], &cx) {
-                let device = routed.device;
-                let group = old.unwrap_or(shared).group(key, &removed.rule);
-                let signal = Signal {
-                    asset: device.asset.as_deref().map(str::to_owned),
-                    place: Some(device.place.deepest().to_string()),
-                    point: device.point,
-                    ..clear(key, &removed, clock)
-                };
-                fold::tell(signal, group, clock, &mut state.counters, sink);
+            if is_let_go(&rules, routed.device) {
+                state.tell_removed(about, &rules.abandon(&meaning.rules), before, sink);
+                rules = DeviceRules::new(routed.rules);
             }
+            let cx = routed.context();
+            let removed = rules.adopt(&meaning.rules, same[product], &cx);
+            state.tell_removed(about, &removed, before, sink);
             for rule in rules.raised().filter_map(|rule| routed.rules.rules.get(rule)) {
                 let Some(group) = old.and_then(|old| old.group(key, &rule.id)) else { continue };
                 if shared.group(key, &rule.id).is_none_or(|new| new.key != group.key) {
@@ -143,7 +137,7 @@ impl PartitionState {
             if let Some(device) = state.devices.get_mut(at) {
                 let latest = routed.checks.translate(&meaning.checks, &latest);
                 let (no, wake) = (routed.no, Millis::MAX);
-                *device = DeviceState { no, own: true, window, rules, latest, session, wake };
+                *device = DeviceState { no, own, window, rules, latest, session, wake };
             }
             state.wake(at, &cx);
         }
@@ -151,6 +145,27 @@ impl PartitionState {
         let since = if knows { Listed::decode(&mut from)? } else { HashMap::new() };
         state.wait_for_unheard(shared, &since);
         if from.is_empty() { Ok(state) } else { Err(Damaged("bytes left over")) }
+    }
+
+    /// Says that alarms of a device end with their rules; `of` knows the groups that they were in.
+    fn tell_removed(
+        &mut self,
+        (key, device): (&str, Option<&Device>),
+        removed: &[Removed],
+        of: &Shared,
+        sink: &mut dyn Sink,
+    ) {
+        let clock = self.clock;
+        for removed in removed {
+            let mut signal = clear(key, removed, clock);
+            if let Some(device) = device {
+                signal.asset = device.asset.as_deref().map(str::to_owned);
+                signal.place = Some(device.place.deepest().to_string());
+                signal.point = device.point;
+            }
+            let group = of.group(key, &removed.rule);
+            fold::tell(signal, group, clock, &mut self.counters, sink);
+        }
     }
 
     /// The same state under another configuration; as a restart with it would make it.
@@ -168,6 +183,8 @@ struct Stored<'a> {
     key: &'a str,
     /// Number of what the other numbers mean.
     product: usize,
+    /// Whether its records belonged here.
+    own: bool,
     window: Window,
     rules: DeviceRules,
     latest: Vec<Latest>,
@@ -177,6 +194,7 @@ struct Stored<'a> {
 impl<'a> Stored<'a> {
     fn decode(from: &mut Reader<'a>, version: u8) -> Result<Self, Damaged> {
         let (key, product) = (from.text()?, from.small()?);
+        let own = version < FIRST_WITH_LISTED || from.bool()?;
         let (window, rules) = (Window::decode(from)?, DeviceRules::decode(from, version)?);
         let more = version >= FIRST_WITH_CHANGES;
         let latest = if more { change::decode(from)? } else { Vec::new() };
@@ -184,7 +202,7 @@ impl<'a> Stored<'a> {
             true => Some(Box::new(Session::decode(from)?)),
             false => None,
         };
-        Ok(Self { key, product, window, rules, latest, session })
+        Ok(Self { key, product, own, window, rules, latest, session })
     }
 }
 
@@ -210,6 +228,11 @@ impl<'a> Meaning<'a> {
         let known = products.find(|(product, _)| *product.key == *self.product);
         known.is_some_and(|(_, rules)| Legend::of(rules) == self.rules)
     }
+}
+
+/// A device that was never heard and is no longer in service: it is not waited for, nor has it been.
+fn is_let_go(rules: &DeviceRules, device: &Device) -> bool {
+    rules.newest().is_none() && rules.is_awaited() && !device.lifecycle.raises()
 }
 
 /// The end of an alarm whose rule or device is gone.

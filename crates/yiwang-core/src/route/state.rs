@@ -63,7 +63,7 @@ impl Workspace {
 #[derive(Debug)]
 pub(super) struct DeviceState {
     pub no: DeviceNo,
-    /// Whether its records lie in this partition: else another one knows whether it is silent.
+    /// Whether its records belong in this partition: else another one judges it, and what still lies here is history.
     pub own: bool,
     pub window: Window,
     pub rules: DeviceRules,
@@ -137,7 +137,7 @@ impl PartitionState {
         self.devices.reserve_exact(devices);
     }
 
-    /// Devices of which something is remembered: what a snapshot names.
+    /// Devices of which something is remembered: what a snapshot is mostly made of.
     #[must_use]
     pub fn devices_heard(&self) -> usize {
         self.devices.len()

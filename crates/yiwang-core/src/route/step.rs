@@ -248,7 +248,10 @@ impl PartitionState {
                 let ours = set.flags.0 & OUR_TIME != 0;
                 let mark = Mark { t: set.t, raw: if ours { id } else { Id(0) } };
                 let sample = Sample { mark, rx: raw.received_at, values };
-                alarming = device.rules.sample(&cx, &sample, emitted);
+                alarming = match device.own {
+                    true => device.rules.sample(&cx, &sample, emitted),
+                    false => device.rules.stray(&cx, &sample, emitted),
+                };
             }
             sink.reading(&Reading {
                 id: reading,

@@ -44,7 +44,7 @@ impl DeviceRules {
         }
         let t = sample.mark.t;
         if t < self.newest.t {
-            return self.late(cx, sample, out);
+            return self.late(cx, sample, false, out);
         }
         if self.next < t {
             self.run_timers(cx, t.saturating_sub(1), out);
@@ -63,6 +63,12 @@ impl DeviceRules {
             self.run_timers(cx, t, out);
         }
         alarming
+    }
+
+    /// One set of a device whose rules are judged in another partition: what is true without a hold is raised and cleared
+    /// at once, for nobody here would see its end.
+    pub fn stray(&mut self, cx: &Context<'_>, sample: &Sample<'_>, out: &mut Vec<Emitted>) -> bool {
+        sample.values.iter().any(is_valid) && self.late(cx, sample, true, out)
     }
 
     /// Every rule that the sample is one for.
@@ -100,13 +106,20 @@ impl DeviceRules {
         stepped
     }
 
-    /// A set below the newest time: history, but for the rules that say otherwise. Whether any condition is true on it.
-    fn late(&mut self, cx: &Context<'_>, sample: &Sample<'_>, out: &mut Vec<Emitted>) -> bool {
+    /// A set below the newest time, or a stray one: history, but for the rules that say otherwise, or for `all`. Whether
+    /// any condition is true on it.
+    fn late(
+        &mut self,
+        cx: &Context<'_>,
+        sample: &Sample<'_>,
+        all: bool,
+        out: &mut Vec<Emitted>,
+    ) -> bool {
         self.memory.take_late(cx.rules, sample.mark.t, sample.values);
         // Only what the set itself says: newer values are not of its time. Rare, so it may allocate.
         let mut memory = Memory::new(cx.rules);
         let touched = memory.take(cx.rules, sample.mark.t, sample.values);
-        let newest = self.newest.t;
+        let newest = self.newest.t.max(sample.mark.t);
         let mut alarming = false;
         for (index, rule) in cx.rules.rules.iter().enumerate() {
             if rule.mask & touched == 0 {
@@ -114,7 +127,7 @@ impl DeviceRules {
             }
             let moment = Moment { cx, rule, memory: &memory, t: sample.mark.t };
             alarming |= moment.holds() && moment.is_open();
-            if !rule.raises_late || rule.hold != Hold::None {
+            if !(rule.raises_late || all) || rule.hold != Hold::None {
                 continue;
             }
             let at = self.entries.partition_point(|entry| usize::from(entry.rule) < index);

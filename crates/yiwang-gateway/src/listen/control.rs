@@ -40,6 +40,8 @@ pub enum Closed {
     NotReading,
     /// The device was disabled, removed or given another secret.
     Revoked,
+    /// The device speaks through another gateway device now, so its records belong elsewhere: it is to connect again.
+    Moved,
     /// This process is going down.
     Shutdown,
     /// Durability is in doubt.
@@ -48,7 +50,7 @@ pub enum Closed {
 
 impl Closed {
     /// All reasons, in the order of the counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Disconnect,
         Self::Gone,
         Self::KeepAlive,
@@ -62,6 +64,7 @@ impl Closed {
         Self::Topic,
         Self::NotReading,
         Self::Revoked,
+        Self::Moved,
         Self::Shutdown,
         Self::Halt,
     ];
@@ -83,6 +86,7 @@ impl Closed {
             Self::Topic => "topic",
             Self::NotReading => "not_reading",
             Self::Revoked => "revoked",
+            Self::Moved => "moved",
             Self::Shutdown => "shutdown",
             Self::Halt => "halt",
         }
@@ -102,6 +106,7 @@ impl Closed {
             Self::ReceiveMaximum => Code::ReceiveMaximumExceeded,
             Self::TopicAlias => Code::TopicAliasInvalid,
             Self::Topic | Self::Revoked => Code::NotAuthorized,
+            Self::Moved => Code::AdministrativeAction,
             Self::Shutdown => Code::ServerShuttingDown,
             Self::Halt => Code::UnspecifiedError,
         })

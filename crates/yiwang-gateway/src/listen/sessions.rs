@@ -80,6 +80,16 @@ struct Session {
     kick: Arc<Kick>,
 }
 
+impl Session {
+    fn judge(&self, device: &str, directory: &Directory) {
+        if !directory.still_admits(device, self.seal.as_ref()) {
+            self.kick.end(Closed::Revoked);
+        } else if directory.place(device) != self.place {
+            self.kick.end(Closed::Moved);
+        }
+    }
+}
+
 /// All live sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -118,6 +128,13 @@ impl Sessions {
         Lease { sessions: Arc::clone(self), device, number, kick, took_over: older.is_some() }
     }
 
+    /// The same for one that was judged by a directory which another may have followed meanwhile.
+    pub(crate) fn revoke_one(&self, device: &str, directory: &Directory) {
+        if let Some(session) = self.by_device.get(device) {
+            session.judge(device, directory);
+        }
+    }
+
     /// Gives the device's connection something to write; `None` if it has none here, else whether there was room.
     pub(crate) fn post(&self, command: Command) -> Option<bool> {
         Some(self.by_device.get(&*command.device)?.kick.post(command))
@@ -126,9 +143,7 @@ impl Sessions {
     /// Ends the sessions that a new directory no longer admits, or whose records it places elsewhere.
     pub(crate) fn revoke(&self, directory: &Directory) {
         for session in &self.by_device {
-            if !directory.still_admits(session.key(), session.seal.as_ref(), session.place) {
-                session.kick.end(Closed::Revoked);
-            }
+            session.judge(session.key(), directory);
         }
     }
 

@@ -89,7 +89,7 @@ async fn a_device_behind_another_is_stored_beside_it() {
         hub.directory.store(bound(gateway).into());
         if let Some(old) = &mut client {
             // It would go on writing to where nobody looks for it.
-            assert_eq!(old.packet().await.map(|p| (p[0], p[2])), Some((0xE0, 0x87)));
+            assert_eq!(old.packet().await.map(|p| (p[0], p[2])), Some((0xE0, 0x98)));
         }
         let client = client.insert(Client::open(hub.address(), 5).await);
         client.send(&connect(5, "wl-radar-01.R-1", Some("wl-radar-01.R-1"), SECRET, 60)).await;
