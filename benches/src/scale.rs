@@ -77,6 +77,8 @@ pub fn run_workers() -> anyhow::Result<Line> {
 struct Size {
     start: Duration,
     resident: f64,
+    /// The same once every device was met.
+    met: f64,
     /// CPU of one event, s, once every device was met.
     event: f64,
 }
@@ -97,6 +99,7 @@ pub fn run_scale() -> anyhow::Result<Line> {
         further: vec![
             ("start_seconds", many.start.as_secs_f64()),
             ("bytes_per_device", (many.resident - few.resident) / added),
+            ("bytes_per_device_met", (many.met - few.met) / added),
         ],
     })
 }
@@ -127,14 +130,15 @@ fn measure(devices: usize) -> anyhow::Result<Size> {
     let (_, first) = wait_for(&hub, FIRST)?;
     let (_, last) = wait_for(&hub, FIRST + COUNTED)?;
     let event = (last.cpu - first.cpu) / (last.routed - first.routed);
+    let met = resident_bytes(hub.pid("router"));
     println!(
         "{devices} devices: ready after {:.1} s, {:.0} MiB, {:.0} MiB once all were met, {:.2} us of CPU an event",
         start.as_secs_f64(),
         resident / f64::from(1 << 20),
-        resident_bytes(hub.pid("router")) / f64::from(1 << 20),
+        met / f64::from(1 << 20),
         event * 1e6
     );
-    Ok(Size { start, resident, event })
+    Ok(Size { start, resident, met, event })
 }
 
 /// The embedded hub over these folders, not waited for.

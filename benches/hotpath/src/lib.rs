@@ -16,7 +16,7 @@ use yiwang_core::route::{
 };
 use yiwang_core::thing::Product;
 use yiwang_proto::readings::{Names, version};
-use yiwang_proto::wire::{self, DeviceFields, DeviceText, RawRecord};
+use yiwang_proto::wire::{self, DeviceText, RawRecord};
 
 /// Devices of a fleet: their state fits into the processor's caches, so what is seen is work and not memory.
 pub const DEVICES: usize = 64;
@@ -187,7 +187,7 @@ impl Router {
 #[derive(Debug)]
 pub struct Encoder {
     names: Names,
-    devices: Vec<DeviceFields>,
+    devices: Vec<Vec<u8>>,
     out: Vec<u8>,
 }
 
@@ -199,14 +199,17 @@ impl Encoder {
         let versions: Vec<String> =
             registry.products.iter().map(|product| version(product)).collect();
         let fields = registry.devices.iter().map(|device| {
-            DeviceFields::new(&DeviceText {
+            let mut out = Vec::new();
+            let text = DeviceText {
                 device: &device.key,
                 product_version: &versions[usize::from(device.product)],
                 codec_hash: registry.products[usize::from(device.product)].codec_hash,
                 area: ["310118", "310118001", "", "310118001001", ""],
                 asset: "asset-0001",
                 labels: &[],
-            })
+            };
+            text.encode(&mut out);
+            out
         });
         Self { names: Names::default(), devices: fields.collect(), out: Vec::new() }
     }
@@ -218,7 +221,7 @@ impl Sink for Encoder {
             self.out.clear();
         }
         let device = &self.devices[reading.device_no.0 as usize];
-        self.names.encode(reading, device.bytes(), &mut self.out);
+        self.names.encode(reading, device, &mut self.out);
     }
 
     fn signal(&mut self, _: &Signal) {}

@@ -266,9 +266,7 @@ mod tests {
     use yiwang_core::sample::Quality;
 
     use super::*;
-    use crate::wire::{
-        DeviceFields, DeviceText, ReadingHead, ReadingWriter, ValueKey, WireValue, write_tick,
-    };
+    use crate::wire::{DeviceText, ReadingHead, ReadingWriter, ValueKey, WireValue, write_tick};
 
     #[test]
     fn a_reading_for_people() {
@@ -277,7 +275,9 @@ mod tests {
         let head =
             ReadingHead { id: Id(1), raw: Id(2), time: 7, received_at: 8, flags: Flags::LATE };
         let mut out = Vec::new();
-        let mut writer = ReadingWriter::new(&head, DeviceFields::new(&text).bytes(), &mut out);
+        let mut device = Vec::new();
+        text.encode(&mut device);
+        let mut writer = ReadingWriter::new(&head, &device, &mut out);
         let (lel, info) = (ValueKey::new("lel"), ValueKey::new("info"));
         writer.value(&lel, WireValue::Double(1.5), Quality::Good, Flags(0));
         writer.value(&lel, WireValue::Int(-2), Quality::Bad, Flags::OUT_OF_RANGE);

@@ -17,9 +17,7 @@ impl Names {
         self.0.clear();
     }
 
-    /// Appends the protobuf of a reading; `device` are the bytes of its [`DeviceFields`].
-    ///
-    /// [`DeviceFields`]: crate::wire::DeviceFields
+    /// Appends the protobuf of a reading; `device` are the encoded fields that are the same for all readings of its device.
     pub fn encode(&mut self, reading: &Reading<'_>, device: &[u8], out: &mut Vec<u8>) {
         let product = usize::from(reading.device.product);
         if self.0.len() <= product {

@@ -18,11 +18,56 @@ const FIXED64: u8 = 1;
 const LENGTH: u8 = 2;
 const FIXED32: u8 = 5;
 
-/// What is the same for all readings of a device under one configuration: encoded once, copied into each reading.
-#[derive(Clone, Debug, Default)]
-pub struct DeviceFields(Box<[u8]>);
+/// What is the same for all readings of a device, in pieces: those that many devices share are encoded once and copied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DevicePieces<'a> {
+    /// Device key.
+    pub device: &'a str,
+    /// Of [`product_piece`].
+    pub product: &'a [u8],
+    /// Of [`area_piece`].
+    pub area: &'a [u8],
+    /// Asset id, or empty.
+    pub asset: &'a str,
+}
 
-/// The texts of [`DeviceFields`].
+impl DevicePieces<'_> {
+    /// Appends its fields.
+    #[inline]
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_text(3, self.device, out);
+        out.extend_from_slice(self.product);
+        out.extend_from_slice(self.area);
+        write_text(11, self.asset, out);
+    }
+}
+
+/// The fields that the readings of a product have in common: `pk@version` and the hash of its codec.
+#[must_use]
+pub fn product_piece(product_version: &str, codec_hash: Id) -> Box<[u8]> {
+    let mut out = Vec::new();
+    write_text(8, product_version, &mut out);
+    write_bytes(9, &codec_hash.to_bytes(), &mut out);
+    out.into()
+}
+
+/// The fields that the readings of a place have in common: unit ids of district, town, station, village and grid; empty
+/// where there is none.
+#[must_use]
+pub fn area_piece(area: [&str; 5]) -> Box<[u8]> {
+    let mut out = Vec::new();
+    let lengths = area.map(|unit| field_length(unit.len()));
+    if let length @ 1.. = lengths.iter().sum() {
+        out.push(10 << 3 | LENGTH);
+        write_varint(length as u64, &mut out);
+        for (field, unit) in (1..).zip(area) {
+            write_text(field, unit, &mut out);
+        }
+    }
+    out.into()
+}
+
+/// The same as texts, for what is written but once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeviceText<'a> {
     /// Device key.
@@ -39,37 +84,13 @@ pub struct DeviceText<'a> {
     pub labels: &'a [(&'a str, &'a str)],
 }
 
-impl DeviceFields {
-    /// Encodes them.
-    #[must_use]
-    pub fn new(text: &DeviceText<'_>) -> Self {
-        let mut out = Vec::new();
-        text.encode(&mut out);
-        Self(out.into())
-    }
-
-    /// The bytes, as [`ReadingWriter::new`] takes them.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl DeviceText<'_> {
-    /// Appends what [`DeviceFields`] hold.
+    /// Appends its fields.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_text(3, self.device, out);
-        write_text(8, self.product_version, out);
-        write_bytes(9, &self.codec_hash.to_bytes(), out);
-        let area = self.area.map(|unit| field_length(unit.len()));
-        if let length @ 1.. = area.iter().sum() {
-            out.push(10 << 3 | LENGTH);
-            write_varint(length as u64, out);
-            for (field, unit) in (1..).zip(self.area) {
-                write_text(field, unit, out);
-            }
-        }
-        write_text(11, self.asset, out);
+        let product = product_piece(self.product_version, self.codec_hash);
+        let area = area_piece(self.area);
+        let Self { device, asset, .. } = *self;
+        DevicePieces { device, product: &product, area: &area, asset }.write(out);
         for (name, value) in self.labels {
             out.push(12 << 3 | LENGTH);
             write_varint((field_length(name.len()) + field_length(value.len())) as u64, out);
@@ -122,7 +143,7 @@ pub struct ReadingHead {
 }
 
 impl<'a> ReadingWriter<'a> {
-    /// Begins a reading; `device` are the bytes of its [`DeviceFields`].
+    /// Begins a reading; `device` are the encoded fields that are the same for all readings of its device.
     #[inline]
     pub fn new(head: &ReadingHead, device: &[u8], out: &'a mut Vec<u8>) -> Self {
         /// Two ids and three numbers with their tags.

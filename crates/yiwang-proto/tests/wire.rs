@@ -7,8 +7,8 @@ use yiwang_core::record::{BodyKind, Clear, Lane, Raw};
 use yiwang_core::sample::{Flags, Quality};
 use yiwang_proto::record::v1;
 use yiwang_proto::wire::{
-    DeviceFields, DeviceText, RawRecord, ReadingHead, ReadingWriter, ValueKey, WireValue, read_raw,
-    write_clear, write_raw, write_tick,
+    DeviceText, RawRecord, ReadingHead, ReadingWriter, ValueKey, WireValue, read_raw, write_clear,
+    write_raw, write_tick,
 };
 
 fn generated_raw() -> impl Strategy<Value = v1::Raw> {
@@ -111,7 +111,9 @@ proptest! {
         };
         let head = ReadingHead { id: Id(id), raw: Id(!id), time, received_at: 5, flags: Flags(flags) };
         let mut out = Vec::new();
-        let mut writer = ReadingWriter::new(&head, DeviceFields::new(&text).bytes(), &mut out);
+        let mut device = Vec::new();
+        text.encode(&mut device);
+        let mut writer = ReadingWriter::new(&head, &device, &mut out);
         for value in &values {
             let quality = QUALITIES[value.quality as usize - 1];
             let key = ValueKey::new(&value.identifier);

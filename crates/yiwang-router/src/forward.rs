@@ -112,6 +112,11 @@ pub(crate) struct Forward {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FanNo(u32);
 
+impl FanNo {
+    /// That of devices without route.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 impl Forward {
     pub(crate) fn new(log: Log) -> Self {
         Self {

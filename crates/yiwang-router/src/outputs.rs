@@ -1,15 +1,17 @@
 //! Outputs of the step straight into one batch over all topics: encoded once, by the borrowed writers of the wire.
 //!
-//! What is the same for all readings of a device is encoded when the device is first heard and copied from then on.
+//! What the readings of a product or of a place have in common is encoded when one is first heard, and copied from then on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use yiwang_core::district::{AreaPath, UnitId};
 use yiwang_core::ids::key_hash;
 use yiwang_core::record::{Absence, Command, Millis, Passed, Signal};
 use yiwang_core::registry::DeviceNo;
 use yiwang_core::route::{Quarantined, Reading, Sink, Turn};
 use yiwang_log::{Batch, Log, Route, TopicId};
-use yiwang_proto::wire::{DeviceFields, DeviceText, touch};
+use yiwang_proto::wire::{DevicePieces, DeviceText, area_piece, product_piece};
 use yiwang_proto::{
     QuarantineNote, absence_to_bytes, command_to_bytes, quarantine_to_bytes, signal_to_bytes,
     time_to_bytes,
@@ -54,16 +56,81 @@ pub(crate) struct Outputs {
     partition: u16,
     batch: Batch,
     /// By device number of the registry in force.
-    devices: Vec<Option<Box<Heard>>>,
+    devices: Vec<Heard>,
+    pieces: Pieces,
+    /// Those of the reading at hand.
+    fields: Vec<u8>,
     names: Names,
     forward: Forward,
 }
 
-/// What is the same for all records of a device.
+/// What is kept of a device: little, for there are many.
+#[derive(Clone, Copy)]
 struct Heard {
-    hash: u64,
     fan: FanNo,
-    fields: DeviceFields,
+    /// Number of the piece of its place; `u32::MAX` = not heard.
+    area: u32,
+}
+
+impl Heard {
+    const NOT: Self = Self { fan: FanNo::NONE, area: u32::MAX };
+}
+
+/// The pieces of readings that devices have in common, under the registry in force.
+#[derive(Default)]
+struct Pieces {
+    /// By product number; empty = none was heard.
+    products: Vec<Box<[u8]>>,
+    areas: Vec<Box<[u8]>>,
+    /// Numbers of areas, by the unit that a path ends at.
+    numbers: HashMap<UnitId, u32>,
+}
+
+impl Pieces {
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Sees to it that there are those of a reading; the number of its area.
+    fn make(&mut self, reading: &Reading<'_>) -> u32 {
+        let Self { products, areas, numbers } = self;
+        let product = usize::from(reading.device.product);
+        if products.len() <= product {
+            products.resize_with(product + 1, Box::default);
+        }
+        if products[product].is_empty() {
+            products[product] =
+                product_piece(&version(reading.product), reading.product.codec_hash);
+        }
+        let place = &reading.device.place;
+        if let Some(number) = numbers.get(place.deepest()) {
+            return *number;
+        }
+        let number = areas.len() as u32;
+        areas.push(area_piece(units(place)));
+        numbers.insert(place.deepest().clone(), number);
+        number
+    }
+
+    /// Those of a reading that they were made for.
+    #[inline]
+    fn of<'a>(&'a self, reading: &Reading<'a>, area: u32) -> DevicePieces<'a> {
+        let piece = |list: &'a [Box<[u8]>], at: usize| list.get(at).map_or(&[][..], |it| it);
+        DevicePieces {
+            device: &reading.device.key,
+            product: piece(&self.products, usize::from(reading.device.product)),
+            area: piece(&self.areas, area as usize),
+            asset: reading.device.asset.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// Unit ids of district, town, station, village and grid.
+fn units(place: &AreaPath) -> [&str; 5] {
+    let AreaPath { district, town, station, village, grid, .. } = place;
+    let lower = [town, station, village, grid].map(Option::as_deref);
+    let [town, station, village, grid] = lower.map(Option::unwrap_or_default);
+    [district, town, station, village, grid]
 }
 
 impl Outputs {
@@ -75,6 +142,8 @@ impl Outputs {
             partition: 0,
             batch: Batch::new(),
             devices: Vec::new(),
+            pieces: Pieces::default(),
+            fields: Vec::new(),
             names: Names::default(),
             forward: Forward::new(log),
         }
@@ -101,6 +170,7 @@ impl Outputs {
     pub(crate) fn under(&mut self, bundle: &Arc<Bundle>) {
         if !self.forward.is_under(bundle) {
             self.devices.clear();
+            self.pieces.clear();
             self.names.clear();
             self.forward.under(bundle);
         }
@@ -120,41 +190,33 @@ impl Outputs {
         self.batch.is_empty()
     }
 
-    fn hear(&mut self, reading: &Reading<'_>) {
+    fn hear(&mut self, reading: &Reading<'_>) -> Heard {
         let at = reading.device_no.0 as usize;
-        if self.devices.len() <= at {
-            self.devices.resize_with(at + 1, || None);
+        if let Some(heard) = self.devices.get(at).filter(|heard| heard.area != Heard::NOT.area) {
+            return *heard;
         }
-        let Self { devices, forward, .. } = self;
-        devices[at].get_or_insert_with(|| Box::new(Heard::new(reading, forward.fan_of(reading))));
+        if self.devices.len() <= at {
+            self.devices.resize(at + 1, Heard::NOT);
+        }
+        let heard = Heard { fan: self.forward.fan_of(reading), area: self.pieces.make(reading) };
+        self.devices[at] = heard;
+        heard
     }
 }
 
-impl Heard {
-    fn new(reading: &Reading<'_>, fan: FanNo) -> Self {
-        Self { hash: key_hash(&reading.device.key), fan, fields: device_fields(reading) }
-    }
-}
-
-/// What is the same for all readings of a device, encoded.
-pub(crate) fn device_fields(reading: &Reading<'_>) -> DeviceFields {
-    let place = &*reading.device.place;
-    let name = |unit: &Option<yiwang_core::district::UnitId>| unit.clone();
-    let area = [
-        Some(place.district.clone()),
-        name(&place.town),
-        name(&place.station),
-        name(&place.village),
-        name(&place.grid),
-    ];
-    DeviceFields::new(&DeviceText {
+/// What is the same for all readings of a device, encoded for one reading alone.
+pub(crate) fn device_fields(reading: &Reading<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let text = DeviceText {
         device: &reading.device.key,
         product_version: &version(reading.product),
         codec_hash: reading.product.codec_hash,
-        area: area.each_ref().map(|unit| unit.as_deref().unwrap_or_default()),
+        area: units(&reading.device.place),
         asset: reading.device.asset.as_deref().unwrap_or_default(),
         labels: &[],
-    })
+    };
+    text.encode(&mut out);
+    out
 }
 
 /// A quarantine row as it lies on the log.
@@ -172,19 +234,18 @@ pub(crate) fn quarantine_bytes(row: &Quarantined<'_>) -> Vec<u8> {
 
 impl Sink for Outputs {
     fn expect(&mut self, devices: &[DeviceNo]) {
-        let heard = |no: &DeviceNo| self.devices.get(no.0 as usize).and_then(Option::as_ref);
-        let read = devices.iter().filter_map(heard).fold(0, |all, it| all ^ it.hash as usize);
-        let touched =
-            devices.iter().filter_map(heard).fold(read, |all, it| all ^ touch(it.fields.bytes()));
+        let heard = |no: &DeviceNo| self.devices.get(no.0 as usize);
+        let touched = devices.iter().filter_map(heard).fold(0, |all, it| all ^ it.area);
         std::hint::black_box(touched);
     }
 
     fn reading(&mut self, reading: &Reading<'_>) {
-        self.hear(reading);
-        let Self { topics, cloud_events, batch, devices, names, forward, .. } = self;
-        let Some(Some(heard)) = devices.get(reading.device_no.0 as usize) else { return };
-        let encode = |out: &mut Vec<u8>| names.encode(reading, heard.fields.bytes(), out);
-        let route = Route::Key { hash: heard.hash };
+        let heard = self.hear(reading);
+        let Self { topics, cloud_events, batch, pieces, fields, names, forward, .. } = self;
+        fields.clear();
+        pieces.of(reading, heard.area).write(fields);
+        let encode = |out: &mut Vec<u8>| names.encode(reading, fields, out);
+        let route = Route::Key { hash: key_hash(&reading.device.key) };
         let key = reading.device.key.as_bytes();
         if !*cloud_events {
             return forward.reading(heard.fan, topics.readings, batch, |batch, topic| {

@@ -63,7 +63,7 @@ impl Sink for Seen {
             return;
         }
         let mut value = Vec::new();
-        self.names.encode(reading, device_fields(reading).bytes(), &mut value);
+        self.names.encode(reading, &device_fields(reading), &mut value);
         let named = reading.values.iter().map(|sampled| reading.identifier(sampled).to_owned());
         self.outputs.push(Output {
             stream: Stream::Readings,
