@@ -47,8 +47,9 @@ impl Text<'_> {
         if self.escaped { self.resolved() == name } else { self.raw == name }
     }
 
+    /// The text with its escapes resolved, which costs an allocation.
     #[cold]
-    fn resolved(self) -> String {
+    pub(crate) fn resolved(self) -> String {
         let mut text = String::new();
         self.append_to(&mut text);
         text

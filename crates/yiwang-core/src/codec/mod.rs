@@ -8,6 +8,8 @@
 
 pub(crate) mod binary;
 pub(crate) mod decimal;
+#[cfg(test)]
+mod escape_tests;
 mod fault;
 pub(crate) mod json;
 #[cfg(test)]

@@ -7,14 +7,15 @@ use super::*;
 use crate::sample::{PropertyRef, Value};
 
 const RX: Millis = 1_795_399_200_000;
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("wl-radar-01.thing.yaml", include_str!("../../../../config/products/wl-radar-01.thing.yaml")),
     ("nd-01.thing.yaml", include_str!("../../../../config/products/nd-01.thing.yaml")),
     ("telemetry.thing.yaml", include_str!("../../../../benches/route/telemetry.thing.yaml")),
+    ("escapes-1.thing.yaml", escape_tests::PRODUCT),
 ];
 
 /// Bodies that have a shape in one of the products, and some that have none.
-const BODIES: [(BodyKind, &str); 7] = [
+const BODIES: [(BodyKind, &str); 10] = [
     (
         BodyKind::Raw,
         r#"{"boot":7,"seq":1024,"ts":1795399200000,"lvl":1270,"batt":11900,"mode":"a"}"#,
@@ -32,6 +33,18 @@ const BODIES: [(BodyKind, &str); 7] = [
         r#"{"deviceId":"QP-0001-00000001","product":"env_v2","ts":1795399200000,"seq":7,"params":{"temp":234,"hum":"61.5","pm25":41,"lvl":1270,"batt":3650,"rssi":-71},"loc":{"lon":121.050001,"lat":31.100001},"fw":"2.1.1","net":"nb-iot","mode":"auto"}"#,
     ),
     (BodyKind::Property, r#"{"id":"m-1","ts":1795399200000,"params":{"level":1.27}}"#),
+    (
+        BodyKind::Raw,
+        r#"{"deviceId":"QP-0001-00000001","product":"env_v2","ts":1795399200000,"seq":7,"params":{"temp":234,"hum":"\u00361\u002e5","pm25":41,"lvl":1270,"batt":3650,"rssi":-71},"loc":{"lon":121.050001,"lat":31.100001},"fw":"2.1.1","net":"nb-iot","mode":"auto"}"#,
+    ),
+    (
+        BodyKind::Raw,
+        r#"{"dn":"D-1","id":"m-1","t":1795399200000,"data":{"v":"234"},"whole":"7","word":"auto","note":"x"}"#,
+    ),
+    (
+        BodyKind::Property,
+        r#"{"id":"m-1","ts":1795399200000,"params":{"real":"20.9","whole":7,"word":"manual","note":"x"}}"#,
+    ),
     (BodyKind::Property, r#"{"level":1.27,"colour":"red"}"#),
     (BodyKind::Property, r#"{"boot":1,"seq":2,"ack":1,"params":{}}"#),
 ];
@@ -86,9 +99,13 @@ fn products() -> Vec<(Product, Product)> {
 }
 
 /// All that decoding says, texts in place of spans.
-fn words(product: &Product, kind: BodyKind, body: &[u8]) -> String {
+pub(super) fn words(product: &Product, kind: BodyKind, body: &[u8]) -> String {
     let (mut scratch, mut samples) = (Scratch::default(), Samples::default());
-    let path = if kind == BodyKind::Raw { "raw" } else { "property" };
+    let path = match kind {
+        BodyKind::Raw => "raw",
+        BodyKind::Event => "event/tamper",
+        _ => "property",
+    };
     let message = Message { kind, path, payload: body, received: Received::At(RX) };
     let decoded = product.decode(&message, &mut scratch, &mut samples);
     let text = |span| samples.text_at(span).to_owned();
@@ -129,7 +146,7 @@ fn words(product: &Product, kind: BodyKind, body: &[u8]) -> String {
 #[test]
 fn bodies_like_the_vectors_have_shapes() {
     let products = products();
-    let cases = [(0, 0), (0, 1), (1, 2), (2, 3), (0, 4)];
+    let cases = [(0, 0), (0, 1), (1, 2), (2, 3), (0, 4), (3, 6), (3, 7)];
     for (product, body) in cases {
         let (with, _) = &products[product];
         let (kind, body) = BODIES[body];
@@ -156,10 +173,12 @@ proptest! {
     fn shapes_change_nothing(
         body in any::<Index>(),
         edits in proptest::collection::vec((any::<Index>(), 0_usize..6, any::<Index>()), 0..4),
+        escapes in proptest::collection::vec(any::<Index>(), 0..3),
     ) {
         thread_local!(static PRODUCTS: Vec<(Product, Product)> = products());
         let (kind, body) = BODIES[body.index(BODIES.len())];
-        let mut body = body.as_bytes().to_vec();
+        let escapes: Vec<_> = escapes.iter().map(|at| at.index(body.len())).collect();
+        let mut body = escape_tests::escaped(body, |at| escapes.contains(&at)).into_bytes();
         for (at, length, piece) in edits {
             let at = at.index(body.len().max(1));
             let end = (at + length).min(body.len());

@@ -1,7 +1,7 @@
 //! One JSON value meets one property: what native bodies and mapped bodies have in common.
 
 use super::decimal::Decimal;
-use super::json::{Break, Cursor, KEYS_MAX, Number};
+use super::json::{Break, Cursor, KEYS_MAX, Number, Text};
 use crate::sample::{Quality, Span, Value};
 use crate::thing::{DataType, Field};
 use crate::validate::{Intake, Tag, word_index};
@@ -197,9 +197,14 @@ fn read_string(
         DataType::Text { bytes_max } if span.len <= *bytes_max => Some(Value::Text(span)),
         DataType::Enum(_) if convert.choices.is_empty() => word_index(check, word).map(Value::Enum),
         DataType::Double | DataType::Float | DataType::Int | DataType::Date if convert.quoted => {
-            // The characters are those of the message unless they were escaped, which no number is.
             intake.out.text.truncate(mark);
-            return quoted(raw, intake, property, convert, tag);
+            if text.escaped {
+                // A copy, since a misfit goes into the arena; hardly any device escapes a digit.
+                quoted(&text.resolved(), raw, intake, property, convert, tag);
+            } else {
+                quoted(text.raw, raw, intake, property, convert, tag);
+            }
+            return Ok(());
         }
         _ => None,
     };
@@ -213,23 +218,22 @@ fn read_string(
     Ok(())
 }
 
-/// A number in quotes; `raw` is with its quotes.
+/// A number in quotes: the text between them, escapes resolved; `raw` is as it stands, with its quotes.
+#[inline]
 fn quoted(
+    text: &str,
     raw: &str,
     intake: &mut Intake<'_>,
     property: u16,
     convert: &Convert,
     tag: Tag,
-) -> Result<(), Break> {
-    let inner = raw.trim_matches('"');
-    let mut cursor = Cursor::over(inner);
-    match cursor.number() {
-        Ok(number) if number.raw.len() == inner.len() => {
+) {
+    match Cursor::over(text).number() {
+        Ok(number) if number.raw.len() == text.len() => {
             take_number(intake, property, number, convert, tag);
         }
         _ => intake.misfit(property, raw, "text", tag),
     }
-    Ok(())
 }
 
 /// Whether a verified value has this type; the cursor stands before it.
@@ -362,7 +366,7 @@ fn scan_envelope(cursor: &mut Cursor<'_>, depth: u32) -> Result<Envelope, Break>
             () if key.is("q") && next == b'"' => {
                 envelope.valid &= !rated;
                 rated = true;
-                let quality = quality(cursor.string()?.raw);
+                let quality = quality(cursor.string()?);
                 envelope.valid &= quality.is_some();
                 envelope.quality = quality.unwrap_or_default();
             }
@@ -376,12 +380,12 @@ fn scan_envelope(cursor: &mut Cursor<'_>, depth: u32) -> Result<Envelope, Break>
     Ok(envelope)
 }
 
-fn quality(word: &str) -> Option<Quality> {
-    Some(match word {
-        "good" => Quality::Good,
-        "uncertain" => Quality::Uncertain,
-        "over" => Quality::Over,
-        "bad" => Quality::Bad,
-        _ => return None,
+fn quality(word: Text<'_>) -> Option<Quality> {
+    Some(match () {
+        () if word.is("good") => Quality::Good,
+        () if word.is("uncertain") => Quality::Uncertain,
+        () if word.is("over") => Quality::Over,
+        () if word.is("bad") => Quality::Bad,
+        () => return None,
     })
 }

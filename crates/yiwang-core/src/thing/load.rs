@@ -16,7 +16,7 @@ const SCHEMA: &str = "yiwang-thing/1";
 /// How the file of a product is named after its key.
 const SUFFIX: &str = ".thing.yaml";
 /// Written into the codec hash: a change of meaning of the decoder itself changes it too.
-const DECODER_VERSION: &str = "decoder/1";
+const DECODER_VERSION: &str = "decoder/2";
 
 /// See [`Product::load`].
 pub(super) fn load(file: &str, text: &str) -> (Option<Product>, Vec<Problem>) {
