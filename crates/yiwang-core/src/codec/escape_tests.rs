@@ -22,6 +22,7 @@ codec:
     mode: {path: /mode, enum: {0: auto, m: manual}}
     truth: {path: /truth, enum: {"yes": true, "no": false}}
     note: {path: /note}
+    odd: {path: '/a\b'}
 properties:
   - {identifier: real, dataType: {type: double}}
   - {identifier: whole, dataType: {type: int}}
@@ -31,6 +32,7 @@ properties:
   - {identifier: mode, dataType: {type: enum, specs: {values: [auto, manual]}}}
   - {identifier: truth, dataType: {type: bool}}
   - {identifier: note, dataType: {type: text, specs: {size: 8}}}
+  - {identifier: odd, dataType: {type: int}}
   - {identifier: pair, dataType: {type: struct, specs: [
       {identifier: a, dataType: {type: text, specs: {size: 2}}},
       {identifier: b, dataType: {type: enum, specs: {values: [auto, manual]}}}]}}
@@ -153,4 +155,14 @@ fn fields_of_a_struct_may_be_escaped() {
     assert!(good(r#"{"\u0061":"\u0078\u0079","b":"a\u0075to"}"#));
     assert!(!good(r#"{"a":"xyz"}"#) && !good(r#"{"a":"xy\u007a"}"#), "longer than its size");
     assert!(!good(r#"{"b":"a\u0075t"}"#), "no word of the enum");
+}
+
+#[test]
+fn a_name_with_an_escape_is_not_its_own_bytes() {
+    let product = product();
+    let odd = |body: &str| words(&product, BodyKind::Raw, body.as_bytes()).contains("8=Int(5)");
+    // The name of the pointer has a backslash and a b, which JSON writes with two backslashes.
+    assert!(odd(r#"{"note":"x","a\\b":5}"#));
+    assert!(odd(r#"{"note":"x","\u0061\u005cb":5}"#));
+    assert!(!odd(r#"{"note":"x","a\b":5}"#), "this is a backspace");
 }

@@ -184,7 +184,8 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
-    /// Takes `name` and its colon where exactly these bytes stand next; the member order that was expected.
+    /// Takes `name`, which needs no escape, and its colon where exactly these bytes stand next; the member order that
+    /// was expected.
     #[inline]
     pub(crate) fn key_is(&mut self, name: &str) -> bool {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();

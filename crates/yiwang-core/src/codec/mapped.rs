@@ -5,7 +5,7 @@
 
 use super::Fields;
 use super::decimal::Decimal;
-use super::json::{Break, Cursor, DEPTH_MAX, KEYS_MAX, Number, Text};
+use super::json::{Break, Cursor, DEPTH_MAX, KEYS_MAX, Number, STOPS, Text};
 use super::native::append;
 use super::plan::Plan;
 use super::shape::{self, Conversions, Leaf, Shape, push_shape};
@@ -29,6 +29,8 @@ pub(crate) struct Mapped {
 struct Node {
     /// Members by name, in the order of the file; in an array the name is the index.
     children: Vec<(Box<str>, u16)>,
+    /// Whether JSON has to escape the name of a member, so that the bytes of a body never are those of the name.
+    escaped: bool,
     /// What the value says of the message.
     field: Option<Target>,
     /// The property that the value is.
@@ -107,6 +109,7 @@ impl Mapped {
         }
         let child = u16::try_from(self.nodes.len()).map_err(|_| BadPointer::Form)?;
         self.nodes.push(Node::default());
+        self.nodes[at].escaped |= name.bytes().any(|byte| STOPS[usize::from(byte)]);
         self.nodes[at].children.push((name.into(), child));
         Ok(usize::from(child))
     }
@@ -255,7 +258,8 @@ impl Walk<'_, '_, '_, '_> {
     fn object(&mut self, node: usize, depth: u32) -> Result<(), Break> {
         self.enter(depth)?;
         self.cursor.expect(b'{', "an object")?;
-        let children = &self.mapped.nodes[node].children;
+        let Node { children, escaped, .. } = &self.mapped.nodes[node];
+        let predictable = if *escaped { &[][..] } else { children };
         let (mut expected, mut count) = (0, 0);
         let mut more = self.cursor.first(b'}');
         while more {
@@ -264,7 +268,7 @@ impl Walk<'_, '_, '_, '_> {
                 return Err(self.cursor.limit("more than 500 keys"));
             }
             let _ = self.cursor.peek();
-            let predicted = children.get(expected).filter(|(name, _)| self.cursor.key_is(name));
+            let predicted = predictable.get(expected).filter(|(name, _)| self.cursor.key_is(name));
             let found = match predicted {
                 Some(_) => Some(expected),
                 None => {
