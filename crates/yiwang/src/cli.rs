@@ -113,6 +113,10 @@ pub enum Command {
     /// line is taken to be received at its own device time. Ends with one JSON line on standard error: `invalid` (what
     /// would be quarantined), `alarm` (the condition of some alarm rule is true on the values), `normal`, and the
     /// `bytes` of all outputs.
+    #[command(after_help = "\
+Also invalid is JSON with more than 32 levels, 500 members in an object, 8 KiB in a text or 64 digits in a number, and a
+line with a member that the product asks for twice, null or of another type than the product's. Numbers in quotes (codec
+option `quoted`) are written as JSON writes numbers. A line of more than 16 MiB ends the run.")]
     Route(RouteArgs),
     /// Check district, products, devices and configuration; list every problem.
     Check {
