@@ -1,11 +1,16 @@
 //! `yiwang trace` on the real binary: one message's life, the same by any of its ids, of a running hub and of its folder.
 
 use serde_json::Value;
+use yiwang_tests::accounting::now_ms;
 use yiwang_tests::demo::{connect, ledger_balances, publish};
 use yiwang_tests::hub::{Hub, Plan};
 use yiwang_tests::mqtt::{Incoming, Version};
 
 const DEVICE: &str = "gas-01/G-0001";
+/// A leak whose rule has seen a newer value.
+const LATE: f64 = 55.5;
+/// What the instrument cannot measure.
+const BEYOND: f64 = 140.5;
 const STORED: Incoming = Incoming::PubAck(7, 0);
 
 #[test]
@@ -17,6 +22,7 @@ fn embedded_tells_the_life_of_a_message() {
     let running = told(&hub, &ids.signal);
     what_raised_an_alarm_is_told(&running);
     people_can_read_it(&hub, &ids.signal);
+    what_was_not_judged_is_told_as_such(&hub);
     what_has_no_id_of_its_own_is_told(&hub, &running);
     hub.stop().expect("it stops");
     for id in [&ids.signal, &ids.reading, &ids.raw, &place(&running, "seq")] {
@@ -46,11 +52,16 @@ fn distributed_tells_the_life_of_a_message() {
     what_could_not_be_read_is_told(&told(&hub, &ids.quarantined));
 }
 
-/// A quiet value, a leak, the leak again, and something that no codec reads.
+/// A quiet value, a leak, the leak again, one of an hour ago, one beyond the range, and something that no codec reads.
 fn publish_some(hub: &Hub) {
     let mut device = connect(hub, DEVICE, Version::V311);
     let leak = r#"{"boot":1,"seq":2,"params":{"concentration":45.5}}"#;
-    for body in [r#"{"boot":1,"seq":1,"params":{"concentration":1.5}}"#, leak, leak, "{"] {
+    let quiet = r#"{"boot":1,"seq":1,"params":{"concentration":1.5}}"#;
+    let hour_ago = now_ms() - 3_600_000;
+    let late =
+        format!(r#"{{"boot":1,"seq":3,"ts":{hour_ago},"params":{{"concentration":{LATE}}}}}"#);
+    let beyond = format!(r#"{{"boot":1,"seq":4,"params":{{"concentration":{BEYOND}}}}}"#);
+    for body in [quiet, leak, leak, &late, &beyond, "{"] {
         assert_eq!(publish(&mut device, DEVICE, body), STORED);
     }
     ledger_balances(hub);
@@ -101,12 +112,39 @@ fn what_raised_an_alarm_is_told(told: &Value) {
 
     let rules = told["rules"].as_array().expect("a list");
     let raised = rules.iter().find(|rule| rule["after"]["phase"] == "FIRING").expect("it fires");
-    assert_eq!(raised["looked"], true);
+    assert_eq!((&raised["looked"], &raised["judged"]), (&true.into(), &"SAMPLE".into()));
     assert_eq!(raised["before"]["phase"], "NORMAL");
     assert_eq!(raised["before"]["when"], false, "1.5 was no leak");
     assert_eq!(raised["after"]["when"], true);
     assert_eq!(raised["after"]["reads"]["concentration"]["v"], 45.5);
     assert!(text(&raised["when"]).contains("concentration"), "{raised:#}");
+}
+
+/// Rules that fire on a newer value do not read as if these had been true, or had moved anything.
+fn what_was_not_judged_is_told_as_such(hub: &Hub) {
+    let readings = hub.records("readings");
+    for (value, judged) in [(LATE, "LATE"), (BEYOND, "INVALID")] {
+        let is_it = |reading: &&Value| reading["values"]["concentration"]["v"] == value;
+        let reading = readings.iter().find(is_it).expect("it became a reading");
+        let raw = text(&reading["raw"]);
+        let whole = told(hub, &raw);
+        let rules = whole["rules"].as_array().expect("a list");
+        let leak = rules.iter().find(|rule| rule["rule"] == "leak").expect("the product has it");
+        assert_eq!((&leak["looked"], &leak["judged"]), (&true.into(), &judged.into()), "{leak:#}");
+        assert_eq!(leak["before"], leak["after"], "it moved nothing");
+        assert_eq!(leak["after"]["reads"]["concentration"]["v"], 45.5);
+        assert_eq!(leak["passed"][0]["v"], value);
+        assert_eq!(leak["passed"][0]["why"], judged);
+        assert_eq!(leak["late"].is_null(), judged != "LATE", "{leak:#}");
+        let printed = hub.cli(&["trace", &raw]).expect("the running hub tells it");
+        let line = printed.lines().find(|line| line.contains(" leak: ")).expect("of the rule");
+        for words in [format!("not judged, {judged}: "), format!("concentration={value}")] {
+            assert!(line.contains(&words), "{words}: {printed}");
+        }
+        assert!(!line.contains("is true") && printed.contains("stays FIRING"), "{printed}");
+        let reason = if judged == "LATE" { "history only" } else { "(OUT_OF_RANGE)" };
+        assert!(line.contains(reason), "{reason}: {printed}");
+    }
 }
 
 fn what_could_not_be_read_is_told(told: &Value) {
@@ -116,6 +154,7 @@ fn what_could_not_be_read_is_told(told: &Value) {
     assert_eq!(told["outputs"][0]["lies"].as_array().map(Vec::len), Some(1));
     let rules = told["rules"].as_array().expect("a list");
     assert!(!rules.is_empty() && rules.iter().all(|rule| rule["looked"] == false), "{told:#}");
+    assert!(rules.iter().all(|rule| rule["judged"] == "NOTHING"), "{told:#}");
 }
 
 /// Where a message lies, as `trace` takes it.

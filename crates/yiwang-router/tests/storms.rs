@@ -15,11 +15,12 @@ use yiwang_core::record::{
     Absence, Absent, AlarmSeverity, Group, Limits, Passed, Signal, SignalKind,
 };
 use yiwang_core::route::Fate;
+use yiwang_core::rules::Judged;
 use yiwang_log::{Batch, Log, MemoryConfig, Route, TopicSpec, standard_topics};
 use yiwang_proto::{
     Lifecycle, absence_to_bytes, lifecycle_from_bytes, signal_from_bytes, time_to_bytes,
 };
-use yiwang_router::trace::{Wanted, trace};
+use yiwang_router::trace::{RuleTrace, Wanted, trace};
 use yiwang_router::{Bundle, Config, Handle, Router};
 
 use support::{PARTITIONS, START, folder, push_placed, push_ticks, records};
@@ -230,6 +231,8 @@ async fn who_was_never_heard_is_of_an_outage_too_whatever_crashes() {
         let traced =
             trace(&log, &BUNDLE, Wanted::Id(id)).await.unwrap().expect("it lies on the log");
         assert!(traced.exact && traced.fate == Fate::Tick, "{:?}", traced.fate);
+        let by_timer = |rule: &&RuleTrace| rule.judgement.judged == Judged::Timer && rule.looked;
+        assert_eq!(traced.rules.iter().filter(by_timer).count(), 1, "{:?}", traced.rules);
         match &expected {
             None => expected = Some(told),
             Some(expected) => assert!(told == *expected, "seed {seed}"),

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 use yiwang_core::record::AlarmSeverity;
 use yiwang_core::route::Fate;
-use yiwang_core::rules::{Phase, Standing};
+use yiwang_core::rules::{Passed, Phase, Standing};
+use yiwang_core::sample::Quality;
 use yiwang_router::trace::{RuleTrace, Trace, Traced};
 use yiwang_store::Store;
 
@@ -85,15 +86,45 @@ fn output(traced: &Traced) -> Value {
 }
 
 fn rule(rule: &RuleTrace) -> Value {
+    let judgement = &rule.judgement;
     json!({
         "device": rule.device,
         "rule": &*rule.after.rule,
         "when": rule.when,
         "looked": rule.looked,
+        "judged": judgement.judged.as_str(),
+        "passed": judgement.passed.iter().map(passed).collect::<Vec<_>>(),
+        "late": judgement.behind.map(|behind| json!({
+            "behind": behind,
+            "joined": judgement.joined,
+            "alone": judgement.alone.map(|alone| json!({"when": alone.when})),
+        })),
         "before": rule.before.as_ref().map(standing),
         "after": standing(&rule.after),
         "held_by": rule.held_by.iter().map(|name| &**name).collect::<Vec<_>>(),
     })
+}
+
+/// A value that a rule reads and did not judge.
+fn passed(passed: &Passed) -> Value {
+    json!({
+        "property": passed.identifier,
+        "time": passed.t,
+        "v": passed.value,
+        "q": quality(passed.quality),
+        "flags": passed.flags.names().collect::<Vec<_>>(),
+        "why": passed.why.as_str(),
+    })
+}
+
+/// As the records of readings have it.
+const fn quality(quality: Quality) -> &'static str {
+    match quality {
+        Quality::Good => "",
+        Quality::Uncertain => "UNCERTAIN",
+        Quality::Over => "OVER",
+        Quality::Bad => "BAD",
+    }
 }
 
 fn standing(standing: &Standing) -> Value {

@@ -10,7 +10,7 @@ use crate::maintenance::Span;
 use crate::problem::{Problem, Severity};
 use crate::record::Group;
 use crate::registry::{Device, DeviceNo, Registry};
-use crate::rules::{Context, RuleSet, vectors};
+use crate::rules::{Context, DeviceRules, Heard, Judgement, RuleSet, vectors};
 use crate::storms::Storms;
 use crate::thing::Product;
 
@@ -70,6 +70,21 @@ impl Shared {
     #[must_use]
     pub fn rules(&self) -> &[RuleSet] {
         &self.rules
+    }
+
+    /// How each rule of a device takes a message, by its rules as they stood before it; `None` for a device that was not
+    /// heard then. Nothing for one that is not registered. For traces.
+    #[must_use]
+    pub fn judged(
+        &self,
+        device: &str,
+        before: Option<DeviceRules>,
+        sets: &[Heard],
+    ) -> Vec<Judgement> {
+        let routed = self.registry.device(device).and_then(|(no, _)| self.device(no));
+        let Some(routed) = routed else { return Vec::new() };
+        let before = before.unwrap_or_else(|| DeviceRules::new(routed.rules));
+        before.judged(&routed.context(), sets)
     }
 
     /// What products want to know of changes, by product number.

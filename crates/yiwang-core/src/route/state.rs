@@ -185,6 +185,13 @@ impl PartitionState {
         Some(state.rules.standings(&shared.device(no)?.context()))
     }
 
+    /// A copy of the rules of a device as they stand; `None` for a device that was not heard. For traces.
+    #[must_use]
+    pub fn rules_of(&self, shared: &Shared, device: &str) -> Option<DeviceRules> {
+        let (no, _) = shared.registry().device(device)?;
+        Some(self.state(no)?.rules.clone())
+    }
+
     /// Moves the clock; a gap without ticks means that we were down.
     pub(super) fn advance(&mut self, received_at: Millis, is_tick: bool) {
         let first = self.clock == Millis::MIN;

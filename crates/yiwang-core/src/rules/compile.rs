@@ -288,7 +288,7 @@ impl Rule {
         self.absent().is_some()
     }
 
-    fn programs(&self) -> impl Iterator<Item = &Program> {
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Program> {
         let when = match &self.condition {
             Condition::When(program) => Some(program),
             Condition::Absent(_) => None,

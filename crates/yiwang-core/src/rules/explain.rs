@@ -1,7 +1,7 @@
 //! What the rules of a device say of themselves: where each stands, what it reads and what it makes of that. For traces.
 //!
 //! Changes nothing and is asked rarely, so it may allocate. Conditions are judged at the newest in-order sample, by the
-//! same programs and on the same memory as the machine does.
+//! same programs and on the same memory as the machine does; whether a message was that sample is told by `judged`.
 
 use super::machine::Moment;
 use super::program::Program;
@@ -54,17 +54,9 @@ impl DeviceRules {
         let standing = |(number, rule): (usize, &Rule)| {
             let entry = self.entries.iter().find(|entry| usize::from(entry.rule) == number);
             let moment = Moment { cx, rule, memory: &self.memory, t: self.newest.t };
-            let known = |program: &Program| match program.run(&moment.inputs()) {
-                1.0 => Some(true),
-                0.0 => Some(false),
-                _ => None,
-            };
-            let when = match &rule.condition {
-                Condition::When(program) => known(program),
-                Condition::Absent(_) => None,
-            };
+            let when = moment.when();
             let clear = match &rule.clear {
-                Some(program) => known(program),
+                Some(program) => moment.known(program),
                 None if rule.quiet_clear.is_some() => Some(false),
                 None => when.map(|when| !when),
             };
@@ -95,6 +87,24 @@ impl DeviceRules {
                 Read { identifier: property.identifier.clone(), value }
             };
         mine.map(read).collect()
+    }
+}
+
+impl Moment<'_> {
+    /// Whether `when` is true, the calendar aside; `None` is unknown, or a rule that a timer alone judges.
+    pub(super) fn when(&self) -> Option<bool> {
+        match &self.rule.condition {
+            Condition::When(program) => self.known(program),
+            Condition::Absent(_) => None,
+        }
+    }
+
+    fn known(&self, program: &Program) -> Option<bool> {
+        match program.run(&self.inputs()) {
+            1.0 => Some(true),
+            0.0 => Some(false),
+            _ => None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod condition;
 mod describe;
 mod explain;
 pub mod expr;
+mod judged;
 mod machine;
 mod memory;
 pub mod model;
@@ -36,6 +37,7 @@ mod value_tests;
 
 pub use compile::{Calendars, RULES_MAX, STEPS_MAX, WINDOWS_MAX};
 pub use explain::{Read, Standing};
+pub use judged::{Alone, Heard, Judged, Judgement, Passed};
 pub use memory::{Memory, Slot, is_valid, number};
 pub use samples::Sample;
 pub use snapshot::{Legend, Removed};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use yiwang_core::ids::{Id, key_hash};
 use yiwang_core::route::Fate;
 use yiwang_core::routes::Stream;
-use yiwang_core::rules::Standing;
+use yiwang_core::rules::{Judgement, Standing};
 use yiwang_log::{Log, Scan};
 
 use crate::{Bundle, Error};
@@ -80,8 +80,10 @@ pub struct RuleTrace {
     pub device: String,
     /// The condition's text.
     pub when: String,
-    /// Whether the record has a value that the rule reads.
+    /// Whether the record concerns it at all: it has what the rule reads, or moved it.
     pub looked: bool,
+    /// Whether it judged a value of the record, and why if it did not.
+    pub judgement: Judgement,
     /// Where it stood before; `None` for a device that was not heard before.
     pub before: Option<Standing>,
     /// Where it stood after.

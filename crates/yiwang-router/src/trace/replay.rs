@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use yiwang_core::ids::Id;
-use yiwang_core::registry::Registry;
+use yiwang_core::record::SignalKind;
 use yiwang_core::route::{Fate, Input, PartitionState, Place, Shard, Workspace};
-use yiwang_core::rules::Standing;
+use yiwang_core::routes::Stream;
+use yiwang_core::rules::{Cause, DeviceRules, Judged, Phase, Standing};
 use yiwang_log::{Log, Position, RecordRef, Scan, Start};
+use yiwang_proto::signal_from_bytes;
 
 use super::seen::{Output, Seen};
 use super::{RuleTrace, Wanted};
@@ -153,19 +155,18 @@ impl<'l> Replay<'l> {
         self.meet(&mut player, record.seq)?;
         let own = std::str::from_utf8(record.key).ok().filter(|_| is_message(record));
         let devices: HashSet<&str> = own.into_iter().chain(device).collect();
-        let standings =
-            |player: &Player, device: &str| player.state.standings(player.bundle.shared(), device);
-        let before: HashMap<&str, Option<Vec<Standing>>> =
-            devices.iter().map(|device| (*device, standings(&player, device))).collect();
+        let before: Vec<Before<'_>> =
+            devices.into_iter().map(|device| Before::of(&player, device)).collect();
         player.seen.keeps = true;
         let fate = self.route(&mut player, record)?;
-        let registry = player.bundle.shared().registry();
-        let mut rules = Vec::new();
-        for (device, before) in before {
-            let after = standings(&player, device).unwrap_or_default();
-            rules.extend(compared(registry, device, before, after, &player.seen.outputs));
-        }
+        let cleared = match input(record) {
+            Input::Clear(clear) => Some((clear.device, clear.rule)),
+            _ => None,
+        };
+        let told = before.into_iter().flat_map(|before| before.compared(&player, cleared));
+        let mut rules: Vec<RuleTrace> = told.collect();
         rules.sort_by(|a, b| (&a.device, !a.looked).cmp(&(&b.device, !b.looked)));
+        let registry = player.bundle.shared().registry();
         let product = own.and_then(|own| registry.device(own)).map(|(_, device)| {
             let product = registry.product_of(device);
             (version(product), product.codec_hash)
@@ -274,38 +275,74 @@ fn is_message(record: &RecordRef<'_>) -> bool {
     matches!(input(record), Input::Raw(_) | Input::Clear(_))
 }
 
-/// The rules of a device before and after.
-fn compared(
-    registry: &Registry,
-    device: &str,
-    before: Option<Vec<Standing>>,
-    after: Vec<Standing>,
-    outputs: &[Output],
-) -> Vec<RuleTrace> {
-    let Some((_, known)) = registry.device(device) else { return Vec::new() };
-    let product = registry.product_of(known);
-    let of_device = outputs.iter().filter(|output| output.device == device);
-    let read: HashSet<&str> =
-        of_device.flat_map(|output| &output.properties).map(String::as_str).collect();
-    let mut before = before.map(Vec::into_iter);
-    let held_by = |after: &Standing| {
-        let at = |t| registry.windows.at(known.windows, t).map(|window| window.name.clone());
-        after.held_at.map_or_else(Vec::new, |t| at(t).collect())
-    };
-    let rule = |after: Standing| {
-        let before = before.as_mut().and_then(Iterator::next);
-        let reads = after.reads.iter().any(|of| read.contains(of.identifier.as_str()));
-        let timed = after.reads.is_empty() && !read.is_empty();
-        let changed = before.as_ref().is_some_and(|before| before.phase != after.phase);
-        let spec = product.alarms.iter().find(|alarm| alarm.id == after.rule);
-        RuleTrace {
-            device: device.to_owned(),
-            when: spec.map_or_else(String::new, |alarm| alarm.when.text.clone()),
-            looked: reads || timed || changed,
-            before,
-            held_by: held_by(&after),
-            after,
-        }
-    };
-    after.into_iter().map(rule).collect()
+/// The rules of a device before a record.
+struct Before<'d> {
+    device: &'d str,
+    /// `None` if it was not heard.
+    standings: Option<Vec<Standing>>,
+    rules: Option<DeviceRules>,
+}
+
+impl<'d> Before<'d> {
+    fn of(player: &Player, device: &'d str) -> Self {
+        let (state, shared) = (&player.state, player.bundle.shared());
+        let standings = state.standings(shared, device);
+        Self { device, standings, rules: state.rules_of(shared, device) }
+    }
+
+    /// What each rule made of the record, which the player routed; `cleared` are device and rule of an operator's clear.
+    fn compared(self, player: &Player, cleared: Option<(&str, &str)>) -> Vec<RuleTrace> {
+        let Self { device, standings, rules } = self;
+        let (shared, seen) = (player.bundle.shared(), &player.seen);
+        let Some((_, known)) = shared.registry().device(device) else { return Vec::new() };
+        let product = shared.registry().product_of(known);
+        let sets = seen.heard.get(device).map_or(&[][..], Vec::as_slice);
+        let mut judgements = shared.judged(device, rules, sets).into_iter();
+        let mut standings = standings.map(Vec::into_iter);
+        let windows = &shared.registry().windows;
+        let held_by = |after: &Standing| {
+            let at = |t| windows.at(known.windows, t).map(|window| window.name.clone());
+            after.held_at.map_or_else(Vec::new, |t| at(t).collect())
+        };
+        let rule = |after: Standing| {
+            let before = standings.as_mut().and_then(Iterator::next);
+            let mut judgement = judgements.next().unwrap_or_default();
+            let by_time =
+                || has_moved(before.as_ref(), &after) || said(&seen.outputs, device, &after.rule);
+            if cleared == Some((device, &*after.rule)) {
+                judgement.judged = Judged::Operator;
+            } else if judgement.judged < Judged::Timer && by_time() {
+                judgement.judged = Judged::Timer;
+            }
+            let spec = product.alarms.iter().find(|alarm| alarm.id == after.rule);
+            RuleTrace {
+                device: device.to_owned(),
+                when: spec.map_or_else(String::new, |alarm| alarm.when.text.clone()),
+                looked: judgement.judged != Judged::Nothing,
+                judgement,
+                before,
+                held_by: held_by(&after),
+                after,
+            }
+        };
+        let after = player.state.standings(shared, device).unwrap_or_default();
+        after.into_iter().map(rule).collect()
+    }
+}
+
+/// Whether a rule stands elsewhere. A late raise is cleared at once, but leaves its severity behind.
+fn has_moved(before: Option<&Standing>, after: &Standing) -> bool {
+    let was = before.map_or(Phase::Normal, |before| before.phase);
+    let severity = |it: &Standing| (it.phase != Phase::Normal).then_some(it.severity);
+    was != after.phase || before.and_then(severity) != severity(after)
+}
+
+/// Whether a signal of a rule came out that no late sample gave birth to.
+fn said(outputs: &[Output], device: &str, rule: &str) -> bool {
+    let of_device = outputs.iter().filter(|it| it.stream == Stream::Signals && it.device == device);
+    let signals = of_device.filter_map(|output| signal_from_bytes(&output.value).ok());
+    let mut of_rules = signals.filter(|it| it.kind != SignalKind::Event);
+    let is_it =
+        |key: &str| key.strip_prefix(device).and_then(|key| key.strip_prefix('/')) == Some(rule);
+    of_rules.any(|it| is_it(&it.alarm_key) && it.cause != Cause::Late.as_str())
 }

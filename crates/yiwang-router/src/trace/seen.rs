@@ -1,9 +1,13 @@
 //! A sink that watches the step: which ids came out of a record and, where it is wanted, the outputs themselves.
 
+use std::collections::HashMap;
+
 use yiwang_core::ids::Id;
 use yiwang_core::record::Signal;
 use yiwang_core::route::{Quarantined, Reading, Sink};
 use yiwang_core::routes::Stream;
+use yiwang_core::rules::Heard;
+use yiwang_core::sample::Sampled;
 use yiwang_proto::signal_to_bytes;
 
 use crate::outputs::{device_fields, quarantine_bytes};
@@ -18,8 +22,6 @@ pub struct Output {
     pub id: String,
     /// The device that it is of.
     pub device: String,
-    /// The properties that a reading has.
-    pub properties: Vec<String>,
     /// As it lies on the log.
     pub value: Vec<u8>,
 }
@@ -42,6 +44,8 @@ pub(super) struct Seen {
     /// Whether outputs are kept.
     pub keeps: bool,
     pub outputs: Vec<Output>,
+    /// By device: the sets of properties behind the readings that are kept.
+    pub heard: HashMap<String, Vec<Heard>>,
     names: Names,
 }
 
@@ -64,12 +68,18 @@ impl Sink for Seen {
         }
         let mut value = Vec::new();
         self.names.encode(reading, &device_fields(reading), &mut value);
-        let named = reading.values.iter().map(|sampled| reading.identifier(sampled).to_owned());
+        // What an event says is no sample of any rule.
+        if reading.event.is_none() {
+            let named = |sampled: &Sampled| (reading.identifier(sampled).to_owned(), *sampled);
+            let values = reading.values.iter().map(named).collect();
+            let (t, received_at) = (reading.t, reading.received_at);
+            let sets = self.heard.entry(reading.device.key.to_string()).or_default();
+            sets.push(Heard { t, received_at, values });
+        }
         self.outputs.push(Output {
             stream: Stream::Readings,
             id: reading.id.to_string(),
             device: reading.device.key.to_string(),
-            properties: named.collect(),
             value,
         });
     }
@@ -83,7 +93,6 @@ impl Sink for Seen {
                 stream: Stream::Signals,
                 id: signal.event_id.clone(),
                 device: signal.device.clone(),
-                properties: Vec::new(),
                 value: signal_to_bytes(signal),
             });
         }
@@ -98,7 +107,6 @@ impl Sink for Seen {
             stream: Stream::Quarantine,
             id: row.id.to_string(),
             device: row.raw.device.to_owned(),
-            properties: Vec::new(),
             value: quarantine_bytes(row),
         });
     }

@@ -68,6 +68,9 @@ async fn with_outcomes(config: &Config, mut told: Value) -> Value {
     told
 }
 
+/// Values that a rule passed over, named in a line at most.
+const PASSED_MAX: usize = 6;
+
 /// A trace for people.
 struct Text {
     zone: TimeZone,
@@ -155,6 +158,20 @@ impl Text {
         if rule["looked"] != true {
             return vec![line("rule", &format!("{name}: the message has nothing that it reads"))];
         }
+        let said = match rule["judged"].as_str() {
+            Some("LATE") => self.late(rule),
+            Some("INVALID") => {
+                let passed = self.passed(rule);
+                format!("not judged, INVALID: no valid value of what it reads: {passed}")
+            }
+            Some("OPERATOR") => "an operator's clear".to_owned(),
+            _ => self.judged(rule),
+        };
+        vec![line("rule", &format!("{name}: {said}")), line("", &self.stands(rule))]
+    }
+
+    /// What a rule made of a sample, or of its time.
+    fn judged(&self, rule: &Value) -> String {
         let after = &rule["after"];
         let reads = after["reads"].as_object().into_iter().flatten();
         let reads: Vec<_> =
@@ -162,31 +179,80 @@ impl Text {
         let when = text(&rule["when"]);
         let calendar = if after["open"] == false { ", outside of its calendar" } else { "" };
         let (is, clear) = (truth(&after["when"]), truth(&after["clear"]));
-        let judged = match reads.is_empty() {
-            true => format!("{name}: `{when}` is judged by its timer{calendar}"),
+        let by = if rule["judged"] == "TIMER" { "moved by its timer; " } else { "" };
+        let mut said = match reads.is_empty() {
+            true => format!("`{when}` is judged by its timer{calendar}"),
             false => {
                 let reads = reads.join(", ");
-                format!("{name}: `{when}` is {is}, clear is {clear}, with {reads}{calendar}")
+                format!("{by}`{when}` is {is}, clear is {clear}, with {reads}{calendar}")
             }
         };
+        if !list(&rule["passed"]).is_empty() {
+            said += &format!("; not judged: {}", self.passed(rule));
+        }
+        said
+    }
+
+    /// What a rule made of a message that is older than what it has seen.
+    fn late(&self, rule: &Value) -> String {
+        let (late, passed) = (&rule["late"], self.passed(rule));
+        let seen = self.clock(&late["behind"]);
+        let behind = format!("older than what the rules have seen, up to {seen}");
+        let joined = if late["joined"] == true { ", and windows as far as they reach" } else { "" };
+        match &late["alone"] {
+            Value::Null => format!("not judged, LATE: {behind}; history only{joined}: {passed}"),
+            alone => {
+                let (when, is) = (text(&rule["when"]), truth(&alone["when"]));
+                format!("LATE: {behind}; judged alone: `{when}` is {is} with {passed}")
+            }
+        }
+    }
+
+    /// Values that a rule reads and passed over, with why where it is not seen elsewhere.
+    fn passed(&self, rule: &Value) -> String {
+        let one = |passed: &Value| {
+            let late = passed["why"] == "LATE" && rule["judged"] != "LATE";
+            let late = if late { "LATE".to_owned() } else { String::new() };
+            let marks = [late, text(&passed["q"]), words(&passed["flags"])];
+            let marks: Vec<_> = marks.into_iter().filter(|mark| !mark.is_empty()).collect();
+            let value = if passed["v"].is_null() { "" } else { "=" };
+            let mut said = format!("{}{value}{}", text(&passed["property"]), text(&passed["v"]));
+            if !marks.is_empty() {
+                said += &format!(" ({})", marks.join(" "));
+            }
+            said + &format!(" of {}", self.clock(&passed["time"]))
+        };
+        let all = list(&rule["passed"]);
+        let mut said: Vec<_> = all.iter().take(PASSED_MAX).map(one).collect();
+        if all.len() > PASSED_MAX {
+            said.push(format!("{} more", all.len() - PASSED_MAX));
+        }
+        said.join(", ")
+    }
+
+    /// Where a rule stood before and stands after; a message that it did not judge moved nothing.
+    fn stands(&self, rule: &Value) -> String {
+        let after = &rule["after"];
         let before = rule["before"]["phase"].as_str().unwrap_or("NORMAL (not heard before)");
-        let mut moved = format!("{before} -> {}", text(&after["phase"]));
+        let idle = ["LATE", "INVALID"].iter().any(|word| rule["judged"] == *word);
+        let now = text(&after["phase"]);
+        let mut stands = if idle { format!("stays {now}") } else { format!("{before} -> {now}") };
         if !after["since"].is_null() {
-            moved +=
+            stands +=
                 &format!(" {} since {}", text(&after["severity"]), self.clock(&after["since"]));
         }
         for (mark, says) in [("held", ", held back: maintenance"), ("flapping", ", flapping")] {
             if after[mark] == true {
-                moved += says;
+                stands += says;
             }
         }
         for name in rule["held_by"].as_array().into_iter().flatten() {
-            moved += &format!(" `{}`", text(name));
+            stands += &format!(" `{}`", text(name));
         }
         if after["phase"] == "PENDING" && after["proofs"] != 0 {
-            moved += &format!(", {} true samples so far", after["proofs"]);
+            stands += &format!(", {} true samples so far", after["proofs"]);
         }
-        vec![line("rule", &judged), line("", &moved)]
+        stands
     }
 
     fn clock(&self, millis: &Value) -> String {
