@@ -7,19 +7,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
+mod outputs;
 mod shipped;
 
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
+use outputs::Bytes;
 use shipped::folder;
 use yiwang_core::district::District;
-use yiwang_core::record::{BodyKind, Clear, Lane, Millis, Raw, Signal};
+use yiwang_core::record::{BodyKind, Clear, Lane, Millis, Raw};
 use yiwang_core::registry::Registry;
-use yiwang_core::route::{
-    Input, PartitionState, Place, Quarantined, Reading, Shard, Shared, Sink, Workspace,
-};
+use yiwang_core::route::{Input, PartitionState, Place, Shard, Shared, Workspace};
 
 /// Records unless `YIWANG_EVENTS` says another number.
 const EVENTS: u64 = 1_000_000;
@@ -208,42 +208,6 @@ fn body(random: &mut Random, key: &str, number: u64, now: Millis) -> String {
             now - ago - 45_000
         ),
         _ => format!(r#"{{"boot":1,"seq":{number},"ts":{},"params":{{{params}}}}}"#, now - ago),
-    }
-}
-
-/// Outputs as bytes, in order.
-#[derive(Default)]
-struct Bytes {
-    bytes: Vec<u8>,
-    signals: u64,
-}
-
-impl Sink for Bytes {
-    fn reading(&mut self, reading: &Reading<'_>) {
-        self.bytes.extend(reading.id.to_bytes());
-        self.bytes.extend(reading.t.to_le_bytes());
-        self.bytes.extend(reading.flags.0.to_le_bytes());
-        for value in reading.values {
-            self.bytes.extend(value.flags.0.to_le_bytes());
-            self.bytes.extend(reading.identifier(value).as_bytes());
-        }
-    }
-
-    fn signal(&mut self, signal: &Signal) {
-        self.signals += 1;
-        for text in [&signal.event_id, &signal.alarm_key, &signal.cause, &signal.text] {
-            self.bytes.extend(text.as_bytes());
-        }
-        self.bytes.extend(signal.kind.as_str().as_bytes());
-        self.bytes.extend(signal.severity.as_str().as_bytes());
-        for time in [signal.time, signal.since, signal.received_at] {
-            self.bytes.extend(time.to_le_bytes());
-        }
-    }
-
-    fn quarantine(&mut self, row: &Quarantined<'_>) {
-        self.bytes.extend(row.id.to_bytes());
-        self.bytes.extend(row.detail.as_bytes());
     }
 }
 
