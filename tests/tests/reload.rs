@@ -124,6 +124,15 @@ fn take(hub: &Hub, times: f64) {
     assert!(hashes.iter().all(|it| *it == hashes[0]), "{hashes:?}");
 }
 
+/// The noise has another version with its other rule, the level has not.
+fn versions_are_watched(hub: &Hub) {
+    for role in hub.processes() {
+        let words = hub.words(role);
+        let warned: Vec<_> = words.lines().filter(|line| line.contains("is not greater")).collect();
+        assert!(warned.len() == 1 && warned[0].contains("`wl-radar-01`"), "{role}: {warned:?}");
+    }
+}
+
 const WATER: &str = "wl-radar-01/R-0001";
 const NOISE: &str = "nd-01/N-0001";
 const SMOKE: &str = "smoke-01/S-0001";
@@ -152,7 +161,9 @@ fn changes_rules_under_load(plan: Plan, files: &Files, name: &str) {
             files.replace("devices/demo.csv", part, &part.replace("0079", "9079"));
         }
         files.replace("district/departments.tsv", "燃气公司（示例）", "燃气集团（示例）");
+        files.replace("products/nd-01.thing.yaml", "version: ", "version: 9");
         take(&hub, 1.0);
+        versions_are_watched(&hub);
         says(&hub, WATER, 2, began + 5 * MINUTE, r#""level":3.6"#);
         says(&hub, NOISE, 2, began + MINUTE / 2, r#""noise":72,"pm10":10"#);
         only_who_is_registered_now_may_speak(&hub, &mut replaced);

@@ -11,6 +11,7 @@ use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use yiwang_core::ids::Id;
 use yiwang_core::problem::{Problem, Severity};
+use yiwang_core::thing::Product;
 use yiwang_gateway::Directory;
 use yiwang_log::Log;
 
@@ -136,6 +137,7 @@ impl Reload {
             Err(error) => return self.told(false, vec![format!("error: {error:#}")]),
         };
         problems.extend(read.iter().flat_map(|bundle| self.missing_topics(bundle)));
+        problems.extend(read.iter().flat_map(|bundle| self.kept_versions(bundle)));
         // Errors first: they are what a person has to see.
         problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
         let mut lines: Vec<_> = problems.iter().take(TOLD_MAX).map(Problem::to_string).collect();
@@ -165,6 +167,28 @@ impl Reload {
         })
     }
 
+    /// Products that say something else under a version that was in force: readings name only the version. Taken all the
+    /// same, for a rule is sometimes corrected in a hurry.
+    fn kept_versions(&self, bundle: &Bundle) -> Vec<Problem> {
+        let before = Arc::clone(&self.bundle().registry);
+        let kept = |product: &&Arc<Product>| {
+            let old = before.product(&product.key);
+            old.is_some_and(|old| old.digest != product.digest && !is_newer(product, old))
+        };
+        let problem = |product: &Arc<Product>| Problem {
+            severity: Severity::Warning,
+            code: "VERSION_NOT_GREATER",
+            file: product.file.clone(),
+            line: 0,
+            message: format!(
+                "product `{}` differs from the one in force, and its version {} is not greater",
+                product.key, product.version
+            ),
+            remedy: "raise profile.version".to_owned(),
+        };
+        bundle.registry.products.iter().filter(kept).map(problem).collect()
+    }
+
     /// Topics that routes name and that this log was opened without.
     fn missing_topics(&self, bundle: &Bundle) -> Vec<Problem> {
         let topics = bundle.router.routes().topics().iter();
@@ -179,6 +203,13 @@ impl Reload {
         };
         missing.map(problem).collect()
     }
+}
+
+fn is_newer(product: &Product, than: &Product) -> bool {
+    let numbers = |product: &Product| -> Vec<u64> {
+        product.version.split('.').map(|part| part.parse().unwrap_or_default()).collect()
+    };
+    numbers(product) > numbers(than)
 }
 
 impl Inner {
