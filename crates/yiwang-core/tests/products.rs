@@ -49,6 +49,7 @@ fn every_problem_is_listed_with_its_line() {
     let broken = text
         .replace("rate: 5/s", "rate: fast")
         .replace("unit: Cel", "unit: °C")
+        .replace("unit: V}", "unit: V, datum: 吴淞}")
         .replace("concentration\":12.5", "concentration\":12.75")
         .replace("  - id: silent\n", "  - id: silent\n    volume: 3\n");
     let (product, problems) = Product::load(&file, &broken);
@@ -57,6 +58,7 @@ fn every_problem_is_listed_with_its_line() {
         |needle: &str| broken.lines().position(|line| line.contains(needle)).unwrap() as u32 + 1;
     let expected = [
         ("BAD_UNIT", line_of("°C")),
+        ("BAD_DATUM", line_of("datum: 吴淞")),
         ("BAD_VALUE", line_of("rate: fast")),
         ("UNKNOWN_KEY", line_of("volume: 3")),
     ];

@@ -74,6 +74,7 @@ fn what_stands_at_the_end_is_raised_exactly_then() {
         .clone();
     let times = format!("time: {}, since: {}", at("08:32"), at("08:00"));
     assert!(line.contains("kind: Raise") && line.contains(&times), "{line}");
+    assert!(line.contains("水位 3.6 m 吴淞（阈值 3.5）"), "a height is from somewhere: {line}");
     router.lines.0.clear();
     router.restart();
     stand(&mut router, DEVICE, "08:45");

@@ -27,7 +27,7 @@ pub struct PropertyModel {
     pub identifier: String,
     /// Name for people; the identifier when there is none.
     pub name: String,
-    /// Unit for people, may be empty.
+    /// Unit for people, with the datum of a height; may be empty.
     pub unit: String,
     /// What it can be compared with.
     pub kind: PropertyKind,
@@ -62,7 +62,10 @@ impl Model {
         let properties = product.properties.iter().map(|property| PropertyModel {
             identifier: property.identifier.to_string(),
             name: property.name.to_string(),
-            unit: property.unit.as_deref().unwrap_or_default().to_owned(),
+            unit: match (&property.unit, &property.datum) {
+                (Some(unit), Some(datum)) => format!("{unit} {datum}"),
+                (unit, _) => unit.as_deref().unwrap_or_default().to_owned(),
+            },
             kind: match &property.data {
                 DataType::Bool => PropertyKind::Bool,
                 DataType::Int | DataType::Float | DataType::Double | DataType::Date => {

@@ -19,6 +19,8 @@ const ITEMS_MAX: u32 = 512;
 const HISTORY: Millis = 365 * 86_400_000;
 /// Longest time a service may take.
 const TIMEOUT_MAX: Millis = 86_400_000;
+/// Units of heights.
+const LENGTHS: [&str; 4] = ["m", "dm", "cm", "mm"];
 
 /// A list of properties, of outputs or of arguments.
 pub(super) fn list(
@@ -232,6 +234,16 @@ fn bounds(report: &mut Report<'_>, specs: &mut Section<'_>) -> Specs {
         );
     }
     let datum = specs.read(report, "datum", "text", Node::scalar);
+    let is_length = unit.as_deref().is_some_and(|unit| LENGTHS.contains(&unit));
+    if datum.is_some() && !is_length {
+        let message = format!("{}: a datum is where heights are counted from", specs.path);
+        report.error(
+            "BAD_DATUM",
+            specs.line,
+            message,
+            "give a unit of length, e.g. m, or no datum",
+        );
+    }
     Specs { limits, unit: unit.map(Into::into), datum: datum.map(Into::into) }
 }
 
