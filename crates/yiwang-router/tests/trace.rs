@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use yiwang_core::ids::key_hash;
 use yiwang_core::record::Clear;
+use yiwang_core::routes::Stream;
 use yiwang_core::rules::{Alone, Judged, Phase};
 use yiwang_core::sample::{Flags, Quality};
 use yiwang_log::{Batch, Log, Route};
@@ -205,4 +206,23 @@ async fn who_else_moves_a_rule_is_told() {
 
 const fn both(judged: Judged) -> (Judged, Judged) {
     (judged, judged)
+}
+
+/// It was written before the device was bound to another: that one's partition judges it.
+#[tokio::test(start_paused = true)]
+async fn what_lies_in_another_partition_is_told_as_history() {
+    let talk = Talk::of(SMOKE);
+    let place = (0..).map(|n| format!("p/{n}"));
+    let of = |device: &str| talk.log.partition_of("raw", key_hash(device));
+    let elsewhere = place.into_iter().find(|place| of(place) != of(SMOKE)).unwrap();
+    let mut batch = Batch::new();
+    let body = format!(r#"{{"boot":1,"seq":1,"ts":{START},"params":{{"smoke":true}}}}"#);
+    push_placed(&talk.log, &mut batch, (SMOKE, &elsewhere), START + 1000, &body);
+    talk.log.writer().append(batch).await.unwrap().safe().await.unwrap();
+    let (partition, seq) = (of(&elsewhere), 0);
+    let told = trace(&talk.log, &BUNDLE, Wanted::At { partition, seq }).await.unwrap().unwrap();
+    assert_eq!(judged(&told, "smoke"), Judged::Stray);
+    assert_eq!(rule(&told, "smoke").after.phase, Phase::Normal, "it stands nowhere here");
+    let signals = told.outputs.iter().filter(|it| it.output.stream == Stream::Signals).count();
+    assert_eq!(signals, 2, "raised and cleared");
 }

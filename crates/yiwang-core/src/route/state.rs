@@ -192,6 +192,13 @@ impl PartitionState {
         Some(self.state(no)?.rules.clone())
     }
 
+    /// Whether the records of a device belong in this partition; false for one that is not registered. For traces.
+    #[must_use]
+    pub fn is_of_here(&self, shared: &Shared, device: &str) -> bool {
+        let known = shared.registry().device(device);
+        known.is_some_and(|(_, device)| self.listed.shard.has(shared.registry(), device))
+    }
+
     /// Moves the clock; a gap without ticks means that we were down.
     pub(super) fn advance(&mut self, received_at: Millis, is_tick: bool) {
         let first = self.clock == Millis::MIN;

@@ -21,6 +21,8 @@ pub enum Judged {
     Invalid,
     /// It is older than what the rules have seen.
     Late,
+    /// Its device is judged in another partition, so here it is history.
+    Stray,
     /// No value of it was judged, time was: a timer moved the rule.
     Timer,
     /// It is an operator's clear of the rule.
@@ -37,6 +39,7 @@ impl Judged {
             Self::Nothing => "NOTHING",
             Self::Invalid => "INVALID",
             Self::Late => "LATE",
+            Self::Stray => "STRAY",
             Self::Timer => "TIMER",
             Self::Operator => "OPERATOR",
             Self::Sample => "SAMPLE",

@@ -12,7 +12,7 @@ use yiwang_core::ids::Id;
 use yiwang_core::record::SignalKind;
 use yiwang_core::route::{Fate, Input, PartitionState, Place, Shard, Workspace};
 use yiwang_core::routes::Stream;
-use yiwang_core::rules::{Cause, DeviceRules, Judged, Phase, Standing};
+use yiwang_core::rules::{Cause, DeviceRules, Judged, Judgement, Phase, Standing};
 use yiwang_log::{Log, Position, RecordRef, Scan, Start};
 use yiwang_proto::signal_from_bytes;
 
@@ -300,6 +300,7 @@ impl<'d> Before<'d> {
         let mut judgements = shared.judged(device, rules, sets).into_iter();
         let mut standings = standings.map(Vec::into_iter);
         let windows = &shared.registry().windows;
+        let is_stray = !player.state.is_of_here(shared, device);
         let held_by = |after: &Standing| {
             let at = |t| windows.at(known.windows, t).map(|window| window.name.clone());
             after.held_at.map_or_else(Vec::new, |t| at(t).collect())
@@ -309,6 +310,9 @@ impl<'d> Before<'d> {
             let mut judgement = judgements.next().unwrap_or_default();
             let by_time =
                 || has_moved(before.as_ref(), &after) || said(&seen.outputs, device, &after.rule);
+            if is_stray && matches!(judgement.judged, Judged::Sample | Judged::Late) {
+                judgement = Judgement { judged: Judged::Stray, ..Judgement::default() };
+            }
             if cleared == Some((device, &*after.rule)) {
                 judgement.judged = Judged::Operator;
             } else if judgement.judged < Judged::Timer && by_time() {

@@ -164,6 +164,10 @@ impl Text {
                 let passed = self.passed(rule);
                 format!("not judged, INVALID: no valid value of what it reads: {passed}")
             }
+            Some("STRAY") => {
+                let alone = "what is true and has no hold is raised and cleared at once";
+                format!("STRAY: its device is judged in another partition; {alone}")
+            }
             Some("OPERATOR") => "an operator's clear".to_owned(),
             _ => self.judged(rule),
         };
@@ -234,7 +238,7 @@ impl Text {
     fn stands(&self, rule: &Value) -> String {
         let after = &rule["after"];
         let before = rule["before"]["phase"].as_str().unwrap_or("NORMAL (not heard before)");
-        let idle = ["LATE", "INVALID"].iter().any(|word| rule["judged"] == *word);
+        let idle = ["LATE", "INVALID", "STRAY"].iter().any(|word| rule["judged"] == *word);
         let now = text(&after["phase"]);
         let mut stands = if idle { format!("stays {now}") } else { format!("{before} -> {now}") };
         if !after["since"].is_null() {
