@@ -3,8 +3,9 @@
 use serde_json::Value;
 use yiwang_tests::accounting::now_ms;
 use yiwang_tests::demo::{connect, ledger_balances, publish};
-use yiwang_tests::hub::{Hub, Plan};
+use yiwang_tests::hub::{Hub, PATIENCE, Plan};
 use yiwang_tests::mqtt::{Incoming, Version};
+use yiwang_tests::wait::until;
 
 const DEVICE: &str = "gas-01/G-0001";
 /// A leak whose rule has seen a newer value.
@@ -63,6 +64,14 @@ fn publish_some(hub: &Hub) {
     let beyond = format!(r#"{{"boot":1,"seq":4,"params":{{"concentration":{BEYOND}}}}}"#);
     for body in [quiet, leak, leak, &late, &beyond, "{"] {
         assert_eq!(publish(&mut device, DEVICE, body), STORED);
+    }
+    // The books balance too while the router has read nothing yet.
+    for topic in ["readings", "signals", "quarantine"] {
+        until(&format!("an output in {topic}"), PATIENCE, || match hub.records(topic).len() {
+            0 => Err(format!("none in {topic}")),
+            _ => Ok(()),
+        })
+        .expect("what was routed is there");
     }
     ledger_balances(hub);
 }
