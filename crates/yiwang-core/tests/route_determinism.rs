@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
 mod outputs;
+mod random;
 mod shipped;
 
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use outputs::Bytes;
+use random::Random;
 use shipped::folder;
 use yiwang_core::district::District;
 use yiwang_core::record::{BodyKind, Clear, Lane, Millis, Raw};
@@ -57,27 +59,6 @@ alarms:
   - {id: night, when: "sum(a, 10m) > 6", schedule: station-demo, missing: keep, category: flood.level, severity: {base: MINOR}}
   - {id: silent, when: "absent(4m)", remind: 10m, category: device.fault, severity: {base: MINOR}}
 "#;
-
-/// Splitmix64: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn once_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 /// Four devices of five are of the product that has everything, the others of the shipped ones.
 fn key(device: u64) -> String {

@@ -46,9 +46,13 @@ impl DevicePieces<'_> {
 #[must_use]
 pub fn product_piece(product_version: &str, codec_hash: Id) -> Box<[u8]> {
     let mut out = Vec::new();
-    write_text(8, product_version, &mut out);
-    write_bytes(9, &codec_hash.to_bytes(), &mut out);
+    write_product(product_version, codec_hash, &mut out);
     out.into()
+}
+
+fn write_product(product_version: &str, codec_hash: Id, out: &mut Vec<u8>) {
+    write_text(8, product_version, out);
+    write_bytes(9, &codec_hash.to_bytes(), out);
 }
 
 /// The fields that the readings of a place have in common: unit ids of district, town, station, village and grid; empty
@@ -56,15 +60,19 @@ pub fn product_piece(product_version: &str, codec_hash: Id) -> Box<[u8]> {
 #[must_use]
 pub fn area_piece(area: [&str; 5]) -> Box<[u8]> {
     let mut out = Vec::new();
+    write_area(area, &mut out);
+    out.into()
+}
+
+fn write_area(area: [&str; 5], out: &mut Vec<u8>) {
     let lengths = area.map(|unit| field_length(unit.len()));
     if let length @ 1.. = lengths.iter().sum() {
         out.push(10 << 3 | LENGTH);
-        write_varint(length as u64, &mut out);
+        write_varint(length as u64, out);
         for (field, unit) in (1..).zip(area) {
-            write_text(field, unit, &mut out);
+            write_text(field, unit, out);
         }
     }
-    out.into()
 }
 
 /// The same as texts, for what is written but once.
@@ -87,10 +95,10 @@ pub struct DeviceText<'a> {
 impl DeviceText<'_> {
     /// Appends its fields.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let product = product_piece(self.product_version, self.codec_hash);
-        let area = area_piece(self.area);
-        let Self { device, asset, .. } = *self;
-        DevicePieces { device, product: &product, area: &area, asset }.write(out);
+        write_text(3, self.device, out);
+        write_product(self.product_version, self.codec_hash, out);
+        write_area(self.area, out);
+        write_text(11, self.asset, out);
         for (name, value) in self.labels {
             out.push(12 << 3 | LENGTH);
             write_varint((field_length(name.len()) + field_length(value.len())) as u64, out);

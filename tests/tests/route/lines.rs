@@ -59,7 +59,7 @@ const GARBAGE: [&[u8]; 14] = [
 impl Lines {
     /// Lines from a seed.
     pub fn made(seed: u64, count: usize, table: &Table) -> Self {
-        let mut rng = Rng(seed);
+        let mut rng = Rng::new(seed);
         let all = (0..count).map(|at| line(&mut rng, at, table)).collect();
         Self { all, ended: seed.is_multiple_of(2) }
     }

@@ -46,7 +46,7 @@ const TOWNS: [&str; 5] = ["yingpu", "夏阳", "xu,jing", "bai\"he", "jin/ze"];
 impl Table {
     /// A table from a seed.
     pub fn made(seed: u64, devices: usize) -> Self {
-        let mut rng = Rng(seed ^ 0xD15E_A5E0);
+        let mut rng = Rng::new(seed ^ 0xD15E_A5E0);
         let mut row = |at: usize| {
             // Some names need an escape in JSON or CSV.
             let name = match at % 11 {

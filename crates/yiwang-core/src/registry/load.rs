@@ -265,11 +265,10 @@ fn check_unique(rows: &mut Vec<Placed>, unloaded: &HashSet<String>, problems: &m
         true
     });
     for placed in rows.iter() {
-        let gateway = placed.row.extra.as_ref().and_then(|extra| extra.gateway.as_deref());
         let is_unloaded =
             |key: &str| key.split_once('/').is_some_and(|(product, _)| unloaded.contains(product));
         let wrong = |key: &&str| !keys.contains(*key) && !is_unloaded(key);
-        if let Some(gateway) = gateway.filter(wrong) {
+        if let Some(gateway) = gateway(&placed.row).filter(wrong) {
             let message = format!("gateway `{gateway}` is no device");
             error(
                 placed,
@@ -279,8 +278,7 @@ fn check_unique(rows: &mut Vec<Placed>, unloaded: &HashSet<String>, problems: &m
             );
         }
     }
-    let through: HashMap<&str, &str> =
-        rows.iter().filter_map(|placed| through(&placed.row)).collect();
+    let through: HashMap<&str, &str> = rows.iter().filter_map(through).collect();
     for placed in rows.iter() {
         let mut key = &*placed.row.key;
         let ends = (0..=GATEWAYS_MAX).any(|_| through.get(key).map(|next| key = next).is_none());
@@ -295,8 +293,13 @@ fn check_unique(rows: &mut Vec<Placed>, unloaded: &HashSet<String>, problems: &m
 }
 
 /// A device and its gateway device.
-fn through(row: &Row) -> Option<(&str, &str)> {
-    Some((&row.key, row.extra.as_ref()?.gateway.as_deref()?))
+fn through(placed: &Placed) -> Option<(&str, &str)> {
+    Some((&placed.row.key, gateway(&placed.row)?))
+}
+
+/// The gateway device of a row.
+fn gateway(row: &Row) -> Option<&str> {
+    row.extra.as_ref()?.gateway.as_deref()
 }
 
 /// Hash of what decides about routing. Secrets are no part of it.

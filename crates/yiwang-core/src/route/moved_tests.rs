@@ -1,6 +1,9 @@
 //! Partitions that have only a part of the devices: what still lies in one from which a device has moved, and whether the
 //! same comes out whatever is restarted.
 
+#[path = "../../tests/random/mod.rs"]
+mod random;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,6 +11,7 @@ use super::listed_tests::shared;
 use super::tests::{Lines, at, property};
 use super::*;
 use crate::ids;
+use random::Random;
 
 const GAS: &str = "gas-01/G-0001";
 const COVER: &str = "manhole-01/M-0001";
@@ -129,20 +133,8 @@ fn who_comes_back_is_judged_again() {
     assert_eq!(old.state.raised(), 1);
 }
 
-/// Splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len() as u64) as usize]
-    }
+fn one_of<'a, T>(random: &mut Random, all: &'a [T]) -> &'a T {
+    &all[random.below(all.len() as u64) as usize]
 }
 
 const DEVICES: u64 = 60;
@@ -155,9 +147,10 @@ fn key(n: u64) -> String {
 fn configuration(random: &mut Random) -> Arc<Shared> {
     let mut rows = String::new();
     for n in 0..DEVICES {
-        let lifecycle = *random.of(&["", "", "", "", "COMMISSIONING", "MAINTENANCE", "RETIRED"]);
-        let gateway = *random.of(&["", "", COVER, "manhole-01/M-0002"]);
-        if random.below(8) > 0 {
+        let lifecycle =
+            *one_of(random, &["", "", "", "", "COMMISSIONING", "MAINTENANCE", "RETIRED"]);
+        let gateway = *one_of(random, &["", "", COVER, "manhole-01/M-0002"]);
+        if !random.once_in(8) {
             let (product, name) =
                 key(n).split_once('/').map(|(p, n)| (p.to_owned(), n.to_owned())).unwrap();
             writeln!(rows, "{product},{name},310118001001,{gateway},{lifecycle}").unwrap();
@@ -180,14 +173,14 @@ fn the_same_comes_out_whatever_is_restarted() {
         let mut clock = at("00:00");
         for step in 0..1500 {
             // Mostly a tick's time; now and then nobody ticks for so long that we were down.
-            let pause = *random.of(&[1, 1, 1, 5, 20, 20, 29]);
-            clock += 1000 * if random.below(600) == 0 { 3000 } else { pause };
-            if random.below(150) == 0 {
-                let new = random.of(&all);
+            let pause = *one_of(&mut random, &[1, 1, 1, 5, 20, 20, 29]);
+            clock += 1000 * if random.once_in(600) { 3000 } else { pause };
+            if random.once_in(150) {
+                let new = one_of(&mut random, &all);
                 straight.swap(new);
                 restarted.swap(new);
             }
-            if random.below(10) == 0 {
+            if random.once_in(10) {
                 restarted.restart();
             }
             let n = random.below(DEVICES);
@@ -202,12 +195,12 @@ fn the_same_comes_out_whatever_is_restarted() {
             };
             let input = match random.below(9) {
                 0 => {
-                    let (device, rule) = (&*key, *random.of(&["silent", "leak"]));
+                    let (device, rule) = (&*key, *one_of(&mut random, &["silent", "leak"]));
                     let (actor, reason, received_at) = ("a", "r", clock);
                     Input::Clear(Clear { device, rule, actor, reason, received_at })
                 }
                 // What was written before its device moved.
-                1..5 if is_own || random.below(5) == 0 => Input::Raw(property(clock, &key, &text)),
+                1..5 if is_own || random.once_in(5) => Input::Raw(property(clock, &key, &text)),
                 _ => Input::Tick { received_at: clock },
             };
             strays += usize::from(!is_own && matches!(input, Input::Raw(_)));

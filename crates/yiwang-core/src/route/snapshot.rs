@@ -133,12 +133,10 @@ impl PartitionState {
             rules.release(&cx, clock, &mut emitted);
             let cause = Cause { received_at: clock, clock, raw: None };
             emit(&routed, &cause, &mut 0, &emitted, (&mut state.counters, sink));
-            let at = state.place_of(&routed);
-            if let Some(device) = state.devices.get_mut(at) {
-                let latest = routed.checks.translate(&meaning.checks, &latest);
-                let (no, wake) = (routed.no, Millis::MAX);
-                *device = DeviceState { no, own, window, rules, latest, session, wake };
-            }
+            let latest = routed.checks.translate(&meaning.checks, &latest);
+            let (no, wake) = (routed.no, Millis::MAX);
+            let device = DeviceState { no, own, window, rules, latest, session, wake };
+            let at = state.keep(device);
             state.wake(at, &cx);
         }
         let knows = version >= FIRST_WITH_LISTED;

@@ -239,14 +239,9 @@ impl PartitionState {
 
     /// The state of a device, made when first heard.
     pub(super) fn place_of(&mut self, routed: &Routed<'_>) -> usize {
-        let Some(place) = self.places.get_mut(routed.no.0 as usize) else {
-            // Only a registry of another epoch has such a number; the state was moved to this one.
-            debug_assert!(false, "device number beyond the registry of this state");
-            return usize::MAX;
-        };
-        if *place == u32::MAX {
-            *place = self.devices.len() as u32;
-            self.devices.push(DeviceState {
+        match self.places.get(routed.no.0 as usize) {
+            Some(place) if *place != u32::MAX => *place as usize,
+            _ => self.keep(DeviceState {
                 no: routed.no,
                 own: self.listed.shard.has(routed.registry, routed.device),
                 window: Window::default(),
@@ -254,7 +249,23 @@ impl PartitionState {
                 latest: routed.checks.nothing(),
                 session: None,
                 wake: Millis::MAX,
-            });
+            }),
+        }
+    }
+
+    /// Takes in the state of a device; where it stands from then on.
+    pub(super) fn keep(&mut self, device: DeviceState) -> usize {
+        let Some(place) = self.places.get_mut(device.no.0 as usize) else {
+            // Only a registry of another epoch has such a number; the state was moved to this one.
+            debug_assert!(false, "device number beyond the registry of this state");
+            return usize::MAX;
+        };
+        match self.devices.get_mut(*place as usize) {
+            Some(known) => *known = device,
+            None => {
+                *place = self.devices.len() as u32;
+                self.devices.push(device);
+            }
         }
         *place as usize
     }

@@ -90,9 +90,7 @@ impl Window {
         while texts.front().is_some_and(|first| first.clock <= clock.saturating_sub(AGE_MS_MAX)) {
             texts.pop_front();
         }
-        let (older, newer) = texts.as_slices();
-        let known = newer.iter().rev().chain(older.iter().rev()).find(|known| known.id == id);
-        if let Some(known) = known {
+        if let Some(known) = texts.iter().rev().find(|known| known.id == id) {
             return Seen::Duplicate { differs: known.digest != digest };
         }
         if texts.len() == IDS_MAX {
@@ -172,8 +170,7 @@ impl Sequence {
     /// Forgets those of messages that fall out of the window when the highest id rises by `by`.
     fn forget_digests(&mut self, by: u64) {
         for (digest, low) in self.digests.iter_mut().zip(&mut self.digested) {
-            let below = u64::from((self.top as u8).wrapping_sub(*low));
-            if below.saturating_add(by) >= IDS_MAX as u64 {
+            if below_top(self.top, *low).saturating_add(by) >= IDS_MAX as u64 {
                 (*digest, *low) = (0, 0);
             }
         }
@@ -198,8 +195,8 @@ impl Sequence {
             to.uint(*word);
         }
         for (digest, low) in self.digests.iter().zip(self.digested) {
-            let below = u64::from((self.top as u8).wrapping_sub(low));
-            to.uint(if *digest == 0 { 0 } else { self.top.wrapping_sub(below) });
+            let seq = self.top.wrapping_sub(below_top(self.top, low));
+            to.uint(if *digest == 0 { 0 } else { seq });
             to.uint(u64::from(*digest));
         }
         to.byte(self.next_digest);
@@ -220,6 +217,11 @@ impl Sequence {
         read.next_digest = from.byte()? % DIGESTS as u8;
         Ok(read)
     }
+}
+
+/// How far an id in the window is below the highest, by its lowest byte.
+fn below_top(top: u64, low: u8) -> u64 {
+    u64::from((top as u8).wrapping_sub(low))
 }
 
 /// The bit of an id so far below the highest.
