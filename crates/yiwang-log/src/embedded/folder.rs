@@ -112,7 +112,7 @@ impl Folder {
         let epochs = engine.describe_topics(layout)?;
         let commits = engine.commits(layout)?;
         let mut folder = Self {
-            values: engine.value_files(config.value_file_bytes)?,
+            values: engine.value_files(config)?,
             engine,
             head: HeadFile::open(&head_path, generation)?,
             known: Known { log_epoch, next: before.next.clone() },
@@ -308,12 +308,13 @@ impl Engine {
         Ok(commits)
     }
 
-    fn value_files(&self, file_bytes: u64) -> Result<ValueFiles, Error> {
+    fn value_files(&self, config: &EmbeddedConfig) -> Result<ValueFiles, Error> {
         let found = self.meta.prefix(keys::VALUE_FILES).map(|guard| guard.into_inner());
         let entries: Vec<_> =
             found.collect::<Result<_, _>>().map_err(engine("read value files"))?;
         let entries = entries.iter().map(|(key, value)| (&key[..], &value[..]));
-        ValueFiles::open(self.values.clone(), file_bytes, entries)
+        let EmbeddedConfig { value_file_bytes, reserve, .. } = *config;
+        ValueFiles::open(self.values.clone(), value_file_bytes, reserve, entries)
     }
 
     /// The chunk of an entry, checked; `None` when retention took its file meanwhile.

@@ -28,6 +28,10 @@ pub struct Space {
     pub reserve: u64,
 }
 
+/// Of what is free beyond the reserve, the part that one file may be allocated ahead of its bytes: each stream has such a
+/// file, and the store needs the disk as well.
+const AHEAD_SHARE: u64 = 16;
+
 impl Reserve {
     /// Looks at the file system of a folder.
     pub(super) fn look(self, folder: &Path) -> Result<Space, Error> {
@@ -51,6 +55,12 @@ impl Space {
     pub fn enough(self) -> (u64, u64) {
         let enough = |least: u64| least.saturating_add(least / 20);
         (enough(self.reserve), enough(self.reserve / 2))
+    }
+
+    /// Whether so many bytes may be allocated before they are needed. Where there is no room for them the attempt alone
+    /// takes all that is left, if only for a moment: whoever writes in it finds the disk full.
+    pub(super) fn spares(self, bytes: u64) -> bool {
+        bytes <= self.free.saturating_sub(self.reserve) / AHEAD_SHARE
     }
 
     /// Whether appends to a topic wait for the disk. One that `waits` goes on doing so until a little more is free, so
@@ -81,6 +91,16 @@ mod tests {
         assert_eq!(held(525, true), (true, false));
         assert_eq!(held(1050, true), (false, false));
         assert_eq!(Space { free: 0, reserve: 1000 }.enough(), (1050, 525));
+    }
+
+    #[test]
+    fn nothing_is_allocated_ahead_where_it_would_be_missed() {
+        let spares = |free, reserve| Space { free, reserve }.spares(10);
+        assert!(spares(160, 0) && spares(260, 100));
+        assert!(
+            !spares(159, 0) && !spares(259, 100) && !spares(99, 100),
+            "what is reserved is no room"
+        );
     }
 
     #[test]

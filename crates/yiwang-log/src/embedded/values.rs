@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rustix::fs::FallocateFlags;
 
 use super::keys::{self, ChunkKey};
+use super::space::Reserve;
 use super::{io, sync_folder};
 use crate::chunk::Chunk;
 use crate::error::Error;
@@ -126,6 +127,7 @@ struct OfTopic {
 pub(crate) struct ValueFiles {
     dir: PathBuf,
     file_bytes: u64,
+    reserve: Reserve,
     topics: BTreeMap<String, OfTopic>,
     next_number: u64,
     /// A new file's name is not durable yet.
@@ -139,12 +141,14 @@ impl ValueFiles {
     pub(crate) fn open<'a>(
         dir: PathBuf,
         file_bytes: u64,
+        reserve: Reserve,
         entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Self, Error> {
         std::fs::create_dir_all(&dir).map_err(|source| io("make", &dir, source))?;
         let mut files = Self {
             dir,
             file_bytes,
+            reserve,
             topics: BTreeMap::new(),
             next_number: 0,
             dir_unsynced: true,
@@ -231,8 +235,10 @@ impl ValueFiles {
             let number = self.next_number;
             let path = path(&self.dir, number);
             let file = File::create_new(&path).map_err(|source| io("make", &path, source))?;
-            // Only faster: a sync then has fewer blocks to enter. Where it is not possible, writing goes as it goes.
-            let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.file_bytes);
+            if self.reserve.look(&self.dir)?.spares(self.file_bytes) {
+                // Only faster: a sync then has fewer blocks to enter. Where it is not possible, writing goes as it goes.
+                let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.file_bytes);
+            }
             let held = Held { number, contents: Contents::default() };
             of_topic.open = Some(Open { file, held, length: 0, unsynced: false });
             self.next_number += 1;
