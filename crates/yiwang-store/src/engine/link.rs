@@ -276,3 +276,32 @@ async fn within<T>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_gave_up_leaves_the_next_one_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::sqlite(folder.path().join("store.db"));
+        let (engine, _) = crate::open::open(&config).await.expect("it opens");
+        let Engine::Sqlite { write, .. } = &engine else { panic!("SQLite was asked for") };
+        // No page more than there are: as on a full disk.
+        sqlx::query("PRAGMA max_page_count = 1").execute(write).await.expect("a number");
+        let insert = |bytes: usize| {
+            sql(format!("INSERT INTO meta (name, value) VALUES (hex(zeroblob({bytes})), 1)"))
+        };
+        let mut link = Link::begin(&engine).await.expect("the first");
+        let full = link.run(insert(1 << 20), vec![]).await.expect_err("no room");
+        assert!(
+            matches!(&full, Error::Damaged { reason, .. } if reason.contains("full")),
+            "{full}"
+        );
+        drop(link);
+        let mut link = Link::begin(&engine).await.expect("the next");
+        link.run(insert(1), vec![]).await.expect("another connection has no such limit");
+        link.commit().await.expect("it is durable");
+    }
+}
