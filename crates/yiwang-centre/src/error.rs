@@ -87,21 +87,3 @@ impl From<yiwang_log::Halt> for Error {
         Self::Halt(halt.to_string())
     }
 }
-
-/// Why a centre writes nothing more.
-#[derive(Clone)]
-pub(crate) enum Over {
-    /// Another one has the lease.
-    Fenced,
-    /// The store failed in a way that waiting does not cure.
-    Halt(String),
-}
-
-impl From<Over> for Error {
-    fn from(over: Over) -> Self {
-        match over {
-            Over::Fenced => Self::Fenced,
-            Over::Halt(why) => Self::Halt(why),
-        }
-    }
-}

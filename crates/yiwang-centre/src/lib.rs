@@ -7,6 +7,7 @@
 mod answers;
 mod auth;
 mod caller;
+mod end;
 mod error;
 mod feed;
 mod guard;
@@ -145,11 +146,12 @@ pub async fn run(
             stop.cancel();
             Err(lost)
         }
-        over = writer.over() => {
+        over = writer.end.come() => {
             stop.cancel();
             Err(over)
         }
     };
+    let ended = ended.map_err(|error| writer.end.known().unwrap_or(error));
     if !matches!(ended, Err(Error::Fenced)) {
         writer.close().await;
     }

@@ -18,10 +18,10 @@ use yiwang_core::incident::{
     Answer, Case, Changes, Command, Done, Due, Inputs, OpenIndex, Refusal, Session, Staged,
 };
 use yiwang_core::record::{Millis, Signal};
-use yiwang_store::{Action, Applied, Lease, Numbering, Position, Store};
+use yiwang_store::{Applied, Lease, Numbering, Position, Store};
 
 use crate::answers::{Count, Inputted, counted, received, record_answers};
-use crate::error::Over;
+use crate::end::End;
 use crate::guard::guarded;
 use crate::handed::{HandOver, Handed};
 use crate::reload::read_index;
@@ -55,7 +55,7 @@ pub struct Writer {
     state: Mutex<State>,
     waiting: Semaphore,
     /// Why nothing more is written, once that is so.
-    over: watch::Sender<Option<Over>>,
+    pub(crate) end: End,
     committed: watch::Sender<u64>,
     caught_up: watch::Sender<bool>,
     /// Whether the store did not answer the last batch that is tried until it is committed.
@@ -104,7 +104,7 @@ impl Writer {
             stop: stop.clone(),
             state: Mutex::new(State { index, doubtful: false }),
             waiting: Semaphore::new(WAITING_MAX),
-            over: watch::Sender::new(None),
+            end: End::default(),
             committed: watch::Sender::new(head),
             caught_up: watch::Sender::new(false),
             away: AtomicBool::new(false),
@@ -114,17 +114,9 @@ impl Writer {
 
     /// Renews the lease until it is lost.
     pub(crate) async fn keep_lease(&self) -> Error {
-        lease::renew(&self.store, &self.lease, self.lease_for).await
-    }
-
-    /// Waits until a transaction has failed in a way after which nothing may be written.
-    pub(crate) async fn over(&self) -> Error {
-        let mut over = self.over.subscribe();
-        match over.wait_for(Option::is_some).await.ok().and_then(|over| over.clone()) {
-            Some(over) => over.into(),
-            // The sender lives as long as this.
-            None => std::future::pending().await,
-        }
+        let lost = lease::renew(&self.store, &self.lease, self.lease_for).await;
+        self.end.note(&lost);
+        lost
     }
 
     /// Gives the lease back, once no transaction is under way.
@@ -141,8 +133,8 @@ impl Writer {
     /// The state, in accordance with the store.
     async fn enter(&self) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.state.lock().await;
-        if let Some(over) = self.over.borrow().clone() {
-            return Err(over.into());
+        if let Some(over) = self.end.known() {
+            return Err(over);
         }
         if state.doubtful {
             tracing::warn!("the outcome of a commit is not known; reading what the store holds");
@@ -429,7 +421,7 @@ impl Writer {
         state.doubtful = true;
         let written = self.write(&changes, position, counts).await;
         state.doubtful = written.as_ref().is_err_and(Error::in_doubt);
-        let applied = written.inspect_err(|error| self.note_end(error))?;
+        let applied = written.inspect_err(|error| self.end.note(error))?;
         state.index.apply(&changes);
         metrics::record_open(state.index.len());
         let outbox = std::mem::take(&mut changes.outbox);
@@ -441,16 +433,6 @@ impl Writer {
             self.committed.send_replace(applied.first_seq + changed - 1);
         }
         Ok(())
-    }
-
-    /// Whoever asked for it, a transaction that failed for good is the last one of this centre.
-    fn note_end(&self, error: &Error) {
-        let over = match error {
-            Error::Fenced => Over::Fenced,
-            Error::Store(store) if store.action() == Action::Halt => Over::Halt(error.chain()),
-            _ => return,
-        };
-        self.over.send_replace(Some(over));
     }
 
     /// One transaction.

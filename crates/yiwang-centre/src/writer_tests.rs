@@ -204,7 +204,7 @@ async fn halt_is_the_last_thing_a_centre_does() {
     // The log has less than was committed: somebody's picture is wrong.
     let ended = desk.writer.signals(&[desk.signal("two")], at(3)).await;
     assert!(matches!(ended, Err(Error::Store(_))), "{ended:?}");
-    assert!(matches!(desk.writer.over().await, Error::Halt(_)));
+    assert!(matches!(desk.writer.end.come().await, Error::Halt(_)));
     let report = desk.writer.report(&desk.signal("r-1")).await;
     assert!(matches!(report, Err(Error::Halt(_))), "{report:?}");
     assert_eq!(desk.incidents().await, 1);
@@ -220,7 +220,7 @@ async fn a_report_finds_out_that_the_centre_is_fenced() {
     let report = desk.writer.report(&desk.signal("r-1")).await;
     let Err(error @ Error::Fenced) = report else { panic!("{report:?}") };
     assert_eq!(caller::failed(&error).code(), Code::Unavailable);
-    assert!(matches!(desk.writer.over().await, Error::Fenced));
+    assert!(matches!(desk.writer.end.come().await, Error::Fenced));
     assert_eq!(desk.incidents().await, 0);
 }
 
