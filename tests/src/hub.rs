@@ -419,6 +419,15 @@ impl Hub {
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
+    /// A failed test says what the processes said last, and which had ended: their folder goes with it.
+    fn tell(&mut self) {
+        let roles: Vec<_> = self.processes.iter().map(|process| process.role).collect();
+        for (index, role) in roles.into_iter().enumerate() {
+            let state = self.processes[index].child.try_wait();
+            eprintln!("{role}: {state:?}\n{}", self.last_lines(role));
+        }
+    }
+
     fn log_path(&self, role: &str) -> PathBuf {
         self.plan.data.join(format!("{role}.log"))
     }
@@ -437,6 +446,9 @@ impl Process {
 
 impl Drop for Hub {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
         self.kill(None);
     }
 }
