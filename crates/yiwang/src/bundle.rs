@@ -178,7 +178,7 @@ fn forbid_demo(config: &Config, district: &District, problems: &mut Vec<Problem>
 
 fn read_district(config: &Config) -> Result<Folder, Failure> {
     let folder = config.path(&config.raw.district.folder);
-    Folder::read(&folder, "district.folder", &[".yaml", ".tsv", ".geojson"])
+    Folder::read(&folder, "district.folder", &[".yaml", ".tsv"])
 }
 
 /// Product files, or device lists, or both where they share a folder: then none of them is unknown.
