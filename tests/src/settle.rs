@@ -195,6 +195,21 @@ pub fn routed(hub: &Hub, row: &str) -> Result<f64, String> {
     hub.routers().into_iter().map(of).sum()
 }
 
+/// Waits until the routers' books have so many raw records, neither more nor fewer. A tick is one of them while it is not
+/// read yet, so there is more than one look; a record that is lost or counted twice stays so.
+///
+/// # Panics
+/// If they have others.
+pub fn has_raw(hub: &Hub, records: impl Fn() -> Result<f64, String>) {
+    until("each record to be in the books once", PATIENCE, || {
+        match (routed(hub, "raw")?, records()?) {
+            (raw, wanted) if raw == wanted => Ok(()),
+            (raw, wanted) => Err(format!("{raw} of {wanted}")),
+        }
+    })
+    .expect("each has its one fate");
+}
+
 /// Waits until so many more records have been routed.
 ///
 /// # Panics
