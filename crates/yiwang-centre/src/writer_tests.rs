@@ -23,7 +23,9 @@ struct Desk {
 impl Desk {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        // It is soon seen what a centre does when another process holds the file.
+        let limits = Limits { busy_max: Duration::from_millis(50), ..Limits::default() };
+        let store = store(&folder, limits).await;
         let parts = Parts {
             log: Log::open_memory(MemoryConfig::default(), standard_topics(1)).unwrap(),
             store: store.clone(),
@@ -59,14 +61,18 @@ impl Desk {
         }
     }
 
+    /// That of another process, which waits while the centre writes.
+    async fn other_store(&self) -> Store {
+        store(&self.folder, Limits::default()).await
+    }
+
     async fn incidents(&self) -> u64 {
         self.store.count(&Scope::All, &IncidentFilter::default()).await.unwrap()
     }
 }
 
-async fn store(folder: &TempDir) -> Store {
+async fn store(folder: &TempDir, limits: Limits) -> Store {
     let path = folder.path().join("store.db");
-    let limits = Limits { busy_max: Duration::from_millis(50), ..Limits::default() };
     Store::open(&yiwang_store::Config::Sqlite { path, limits }).await.unwrap()
 }
 
@@ -159,7 +165,7 @@ async fn a_clock_on_which_the_core_panics_is_left_out() {
 #[tokio::test]
 async fn retry_what_another_holds_and_tell_a_person_to_try_again() {
     let desk = Desk::new().await;
-    let other = store(&desk.folder).await;
+    let other = desk.other_store().await;
     let held = other.begin(None).await.unwrap();
     let error = desk.writer.report(&desk.signal("r-1")).await.unwrap_err();
     let status = caller::failed(&error);
@@ -214,7 +220,7 @@ async fn halt_is_the_last_thing_a_centre_does() {
 #[tokio::test]
 async fn a_report_finds_out_that_the_centre_is_fenced() {
     let desk = Desk::new().await;
-    let other = store(&desk.folder).await;
+    let other = desk.other_store().await;
     let name = &config().name;
     other.acquire_lease("centre", name, Duration::from_secs(60)).await.unwrap().unwrap();
     let report = desk.writer.report(&desk.signal("r-1")).await;

@@ -94,10 +94,13 @@ impl Hub {
         }
     }
 
-    /// A handle of its own to the store's file.
+    /// Another process's handle to the store's file, which waits while a centre writes.
     pub async fn store(&self) -> Store {
+        self.store_with(Limits::default()).await
+    }
+
+    async fn store_with(&self, limits: Limits) -> Store {
         let path = self.folder.path().join("store.db");
-        let limits = Limits { busy_max: Duration::from_millis(100), ..Limits::default() };
         Store::open(&yiwang_store::Config::Sqlite { path, limits }).await.unwrap()
     }
 
@@ -110,7 +113,9 @@ impl Hub {
 
     /// Starts one that may have to wait for its lease.
     pub async fn begin(&self, name: &str, edit: impl Fn(&mut Config)) -> Centre {
-        let store = self.store().await;
+        // It is soon seen what a centre does when another process holds the file.
+        let limits = Limits { busy_max: Duration::from_millis(100), ..Limits::default() };
+        let store = self.store_with(limits).await;
         for unit in [DISTRICT, TOWN, VILLAGE, OTHER_TOWN, "dept:water"] {
             let hash = TokenHash::of(&token_of(unit));
             if store.find_token(hash).await.unwrap().is_none() {
