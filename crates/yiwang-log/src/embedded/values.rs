@@ -235,7 +235,7 @@ impl ValueFiles {
             let number = self.next_number;
             let path = path(&self.dir, number);
             let file = File::create_new(&path).map_err(|source| io("make", &path, source))?;
-            if self.reserve.look(&self.dir)?.spares(self.file_bytes) {
+            if self.reserve.look(&self.dir).is_ok_and(|space| space.spares(self.file_bytes)) {
                 // Only faster: a sync then has fewer blocks to enter. Where it is not possible, writing goes as it goes.
                 let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.file_bytes);
             }
