@@ -72,8 +72,9 @@ async fn sqlite(path: &Path, limits: &Limits) -> Result<Engine, Error> {
         .acquire_timeout(limits.acquire_max)
         .idle_timeout(None)
         .max_lifetime(None)
-        // On a full disk SQLite itself rolls back, which the driver does not see: it would refuse every later transaction
-        // as one within this one, and what is wrong with the disk would not be said.
+        // What comes back within a transaction is closed, as with PostgreSQL. On a full disk SQLite itself rolls back, which
+        // the driver does not see: it would refuse every later transaction as one within this one, and what is wrong with
+        // the disk would not be said.
         .after_release(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
         .connect_with(options.clone())
         .await
