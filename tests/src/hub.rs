@@ -421,9 +421,9 @@ impl Hub {
 
     /// A failed test says what the processes said last, and which had ended: their folder goes with it.
     fn tell(&mut self) {
-        let roles: Vec<_> = self.processes.iter().map(|process| process.role).collect();
-        for (index, role) in roles.into_iter().enumerate() {
-            let state = self.processes[index].child.try_wait();
+        let state = |process: &mut Process| (process.role, process.child.try_wait());
+        let states: Vec<_> = self.processes.iter_mut().map(state).collect();
+        for (role, state) in states {
             eprintln!("{role}: {state:?}\n{}", self.last_lines(role));
         }
     }

@@ -182,7 +182,7 @@ fn wait_not_ready(hub: &Hub, role: &str, why: &str) {
         let (status, body) = get(hub.http(role), "/readyz")?;
         if status == 503 && body.contains(why) { Ok(()) } else { Err(body) }
     });
-    told.unwrap_or_else(|error| panic!("{error}\n{}", hub.last_lines(role)));
+    told.expect("the role lives and says what it waits for");
 }
 
 fn wait_in_flight(hub: &Hub, count: f64) {

@@ -70,7 +70,7 @@ fn ends_until_put_aside(hub: &mut Hub, messages: f64) -> u64 {
             count => Err(format!("{count} of {messages}, {ends} ends")),
         }
     })
-    .unwrap_or_else(|error| panic!("{error}\n{}", hub.last_lines("all")));
+    .expect("each is put aside");
     ends
 }
 

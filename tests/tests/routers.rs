@@ -173,10 +173,6 @@ fn shared(hub: &Hub, event: &str, routers: &[&'static str]) {
             Err(format!("{owners:?}"))
         }
     })
-    .unwrap_or_else(|error| panic!("{event}: {error}\n{}", words(hub, routers)));
+    .unwrap_or_else(|error| panic!("{event}: {error}"));
     println!("{event}: {routers:?} own {owners:?} after {:?}", begun.elapsed());
-}
-
-fn words(hub: &Hub, routers: &[&str]) -> String {
-    routers.iter().map(|router| format!("{router}:\n{}\n", hub.last_lines(router))).collect()
 }
